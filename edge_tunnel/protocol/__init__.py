@@ -1,0 +1,9 @@
+"""The protocol room: the wire, decided in pure code.
+
+Standard library and msgpack only. Nothing in here waits, reads a clock or opens a socket. WIRE.md
+beside this file is the specification. From the wire inwards:
+
+`frames` (what a message says), `greeting` (the first two), `outlet` (what goes out next),
+`tunnel` and `attach` (how streams outlive links), `stream` (one TCP connection), `sending` with
+`replay`, and `receiving` with `window` (its two halves).
+"""

@@ -1,0 +1,214 @@
+"""The two sides of an attach: the remote asks, the edge answers. See tunnel.py for the rules."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol.codec import encode
+from edge_tunnel.protocol.frames import (
+    MAX_STREAMS,
+    Accept,
+    Attach,
+    Attached,
+    Close,
+    Open,
+    Position,
+    Reset,
+    StreamFrame,
+    TunnelFrame,
+)
+from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
+from edge_tunnel.protocol.stream import Stream
+from edge_tunnel.protocol.tunnel import (
+    RESUME_TIMEOUT,
+    StreamAccepted,
+    StreamOpened,
+    Tunnel,
+)
+from edge_tunnel.protocol.window import INITIAL_WINDOW
+from edge_tunnel.reasons import Reason
+
+__all__ = ["EdgeTunnel", "RemoteTunnel"]
+
+
+class RemoteTunnel(Tunnel):
+    """The side that opens the tunnel, its streams, and each attach."""
+
+    def __init__(
+        self,
+        thing: str,
+        service: str,
+        *,
+        now: float,
+        window: int = INITIAL_WINDOW,
+        resume_timeout: float = RESUME_TIMEOUT,
+    ) -> None:
+        super().__init__(
+            secrets.token_bytes(16), now=now, window=window, resume_timeout=resume_timeout
+        )
+        self.thing = thing
+        self.service = service
+        self._secret = new_secret()
+        self._fresh = True  # never attached: the edge may not know it
+        self._candidate: Outlet | None = None  # where ATTACH went, until the answer comes
+        self._far_window = 0
+        self._last_stream = 0
+
+    def attach(self, outlet: Outlet) -> None:
+        """Ask for an attach through this link. Bytes flow when TunnelAttached comes."""
+        if self.closed:
+            return
+        self._leave_outlet()
+        self.epoch += 1
+        self._candidate = outlet
+        positions = self._positions()
+        proof = attach_proof(self._secret, "attach", self.id, self.epoch, positions)
+        # the secret goes out only until the edge is known to have it
+        secret = self._secret if self._fresh else b""
+        frame = Attach(
+            self.id,
+            0,
+            self.epoch,
+            self.thing,
+            self.service,
+            self._fresh,
+            secret,
+            self.window,
+            positions,
+            proof,
+        )
+        outlet.push(encode(frame))
+
+    def detach(self, now: float, reason: Reason, text: str = "") -> None:
+        self._candidate = None
+        super().detach(now, reason, text)
+
+    def open_stream(self) -> Stream:
+        """A new stream; what is written to it goes out at once, before the service answered.
+
+        Raises:
+          LocalProtocolError: the tunnel was never attached, is closed, or has MAX_STREAMS.
+        """
+        if self._fresh or self.closed or len(self.streams) >= MAX_STREAMS:
+            raise LocalProtocolError(f"no stream can be opened: {self!r}")
+        self._last_stream += 1
+        self.opened += 1
+        stream = Stream(self, self._last_stream, window=self.window, limit=self._far_window)
+        self.streams[stream.id] = stream
+        self.push(Open(self.id, stream.id, self.epoch, stream.incoming.limit))
+        return stream
+
+    def receive(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
+        waiting = self._candidate is not None
+        if waiting and not isinstance(frame, (Attached, Close)):
+            return  # nothing of this epoch comes before its ATTACHED
+        super().receive(frame, now)
+
+    def _dispatch(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
+        if isinstance(frame, Attached):
+            self._on_attached(frame, now)
+        else:
+            super()._dispatch(frame, now)
+
+    def _on_attached(self, frame: Attached, now: float) -> None:
+        outlet, self._candidate = self._candidate, None
+        if outlet is None:
+            return  # played again, or the link was lost meanwhile
+        proof = attach_proof(self._secret, "attached", self.id, self.epoch, frame.positions)
+        if not proves(frame.proof, proof):
+            raise RemoteProtocolError("the other end could not prove that it is the same")
+        self._attach_to(outlet, now, first=self._fresh)
+        self._fresh = False
+        self._far_window = frame.window
+        self._go_on(frame.positions, frame.highest)
+        self._measure(now)
+
+    def _on_role_frame(self, _stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
+        if not isinstance(frame, Accept):
+            super()._on_role_frame(_stream, frame)
+        _stream.on_accept()
+        self._events.append(StreamAccepted(_stream))
+
+    def _go_on(self, positions: Iterable[Position], highest: int) -> None:
+        waiting = [stream for stream in self.streams.values() if not stream.accepted]
+        super()._go_on(positions, highest)
+        self._events.extend(StreamAccepted(each) for each in waiting if each.accepted)
+
+    def _push_close(self, reason: Reason, text: str) -> None:
+        outlet = self._outlet or self._candidate  # a pending attach is taken back as well
+        if outlet is not None:
+            outlet.push(encode(Close(self.id, 0, self.epoch, reason, text[:1024])))
+
+
+class EdgeTunnel(Tunnel):
+    """The side that answers."""
+
+    def __init__(
+        self,
+        opening: Attach,
+        *,
+        now: float,
+        window: int = INITIAL_WINDOW,
+        resume_timeout: float = RESUME_TIMEOUT,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        """`opening` is the ATTACH that opens the tunnel; give it to `accept` as well.
+
+        Raises:
+          RemoteProtocolError: it brings no secret.
+        """
+        super().__init__(opening.tunnel, now=now, window=window, resume_timeout=resume_timeout)
+        if len(opening.secret) != 32:
+            raise RemoteProtocolError("an ATTACH that opens a tunnel brings its secret")
+        self.thing = opening.thing
+        self.service = opening.service
+        self.max_streams = max_streams
+        self._secret = opening.secret
+        self._highest = 0
+
+    def accept(self, frame: Attach, outlet: Outlet, now: float) -> Reason | None:
+        """Attach to the link that `frame` came by; the reason if it is refused.
+
+        A refused attach changes nothing: the tunnel stays where it was.
+        """
+        if self.closed or frame.epoch <= self.epoch or not self._is_ours(frame):
+            return Reason.UNKNOWN_TUNNEL  # one answer for unknown, expired and wrong
+        first = self.epoch == 0
+        self._leave_outlet()
+        self.epoch = frame.epoch
+        self._attach_to(outlet, now, first=first)
+        try:
+            self._answer(frame)
+        except RemoteProtocolError as error:
+            self.close(Reason.PROTOCOL_ERROR, str(error))
+        self._measure(now)
+        return None
+
+    def _is_ours(self, frame: Attach) -> bool:
+        expected = attach_proof(self._secret, "attach", self.id, frame.epoch, frame.positions)
+        return (frame.thing, frame.service) == (self.thing, self.service) and proves(
+            frame.proof, expected
+        )
+
+    def _answer(self, frame: Attach) -> None:
+        positions = self._positions()
+        proof = attach_proof(self._secret, "attached", self.id, self.epoch, positions)
+        self.push(Attached(self.id, 0, self.epoch, self._highest, self.window, positions, proof))
+        # a stream that the remote does not name is over there: it opened them all
+        self._go_on(frame.positions, highest=self._highest)
+
+    def _on_unknown(self, frame: TunnelFrame | StreamFrame) -> None:
+        if not isinstance(frame, Open) or frame.stream <= self._highest:
+            super()._on_unknown(frame)
+            return
+        self._highest = frame.stream
+        if len(self.streams) >= self.max_streams:
+            self.push(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
+            return
+        self.opened += 1
+        stream = Stream(self, frame.stream, window=self.window, limit=frame.limit)
+        self.streams[stream.id] = stream
+        self._events.append(StreamOpened(stream))

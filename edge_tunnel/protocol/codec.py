@@ -1,0 +1,217 @@
+"""Frames to messages and back.
+
+One WebSocket message is one frame: a msgpack array whose first element is the kind. Input is
+hostile: `decode` checks the size before it parses, allows no ext types, and checks each field by
+its exact type and range; whatever is wrong becomes a RemoteProtocolError with a text. A node reads
+only the head of a message (`peek`) and passes it on as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import msgpack
+
+from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.protocol.frames import (
+    FIRST_TUNNEL_KIND,
+    MAX_DATA,
+    MAX_MESSAGE,
+    MAX_STREAMS,
+    MAX_TEXT,
+    Accept,
+    Attach,
+    Attached,
+    Bind,
+    Bound,
+    Bye,
+    Close,
+    Credit,
+    Data,
+    Detached,
+    Echo,
+    End,
+    Frame,
+    Hello,
+    Kind,
+    Open,
+    Ping,
+    Pong,
+    Position,
+    Probe,
+    Reset,
+    Stop,
+    Unbind,
+    Unbound,
+    Welcome,
+)
+
+__all__ = ["Route", "decode", "encode", "peek"]
+
+_MAX_NUMBER: Final = 2**63 - 1
+
+# -- field checks ----------------------------------------------------------------------------------
+
+Check: TypeAlias = Callable[[object], bool]
+
+
+def _number(value: object) -> bool:
+    # bool is a subclass of int, hence the exact type
+    return type(value) is int and 0 <= value <= _MAX_NUMBER
+
+
+def _flag(value: object) -> bool:
+    return type(value) is bool
+
+
+def _text(value: object) -> bool:
+    return type(value) is str and len(value) <= MAX_TEXT
+
+
+def _name(value: object) -> bool:
+    return type(value) is str and 0 < len(value) <= 256 and value.isprintable()
+
+
+def _names(value: object) -> bool:
+    return type(value) is tuple and len(value) <= 64 and all(map(_name, value))
+
+
+def _id(value: object) -> bool:
+    return type(value) is bytes and len(value) == 16
+
+
+def _proof(value: object) -> bool:
+    return type(value) is bytes and len(value) in (0, 32)
+
+
+def _bulk(value: object) -> bool:
+    return type(value) is bytes and 0 < len(value) <= MAX_DATA
+
+
+def _tunnel_itself(value: object) -> bool:
+    return type(value) is int and value == 0
+
+
+def _stream(value: object) -> bool:
+    return type(value) is int and 0 < value < 2**32
+
+
+def _positions(value: object) -> bool:
+    return type(value) is tuple and len(value) <= MAX_STREAMS and all(map(_position, value))
+
+
+def _position(value: object) -> bool:
+    return (
+        type(value) is tuple
+        and len(value) == 5
+        and _stream(value[0])
+        and _number(value[1])
+        and _number(value[2])
+        and _number(value[3])
+        and _flag(value[4])
+    )
+
+
+_OF_TUNNEL: Final[tuple[Check, ...]] = (_id, _tunnel_itself, _number)
+_OF_STREAM: Final[tuple[Check, ...]] = (_id, _stream, _number)
+
+_SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
+    Kind.HELLO: (Hello, (_number, _number, _name, _name, _text, _id, _number, _names)),
+    Kind.WELCOME: (Welcome, (_number, _name, _name, _names, _text)),
+    Kind.BYE: (Bye, (_number, _text, _number)),
+    Kind.PING: (Ping, (_number,)),
+    Kind.PONG: (Pong, (_number,)),
+    Kind.BIND: (Bind, (_name, _number)),
+    Kind.BOUND: (Bound, (_name, _number)),
+    Kind.UNBOUND: (Unbound, (_name, _number, _number, _text)),
+    Kind.UNBIND: (Unbind, (_name, _number)),
+    Kind.ATTACH: (Attach, (*_OF_TUNNEL, _name, _name, _flag, _proof, _number, _positions, _proof)),
+    Kind.ATTACHED: (Attached, (*_OF_TUNNEL, _number, _number, _positions, _proof)),
+    Kind.DETACHED: (Detached, (*_OF_TUNNEL, _number, _text)),
+    Kind.CLOSE: (Close, (*_OF_TUNNEL, _number, _text)),
+    Kind.PROBE: (Probe, (*_OF_TUNNEL, _number)),
+    Kind.ECHO: (Echo, (*_OF_TUNNEL, _number)),
+    Kind.DATA: (Data, (*_OF_STREAM, _number, _bulk)),
+    Kind.CREDIT: (Credit, (*_OF_STREAM, _number, _number)),
+    Kind.END: (End, (*_OF_STREAM, _number)),
+    Kind.STOP: (Stop, _OF_STREAM),
+    Kind.RESET: (Reset, (*_OF_STREAM, _number, _text)),
+    Kind.OPEN: (Open, (*_OF_STREAM, _number)),
+    Kind.ACCEPT: (Accept, _OF_STREAM),
+}
+_KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
+
+# -- codec -----------------------------------------------------------------------------------------
+
+
+def encode(frame: Frame) -> bytes:
+    """The message that carries `frame`."""
+    return cast("bytes", msgpack.packb((_KIND_OF[type(frame)], *frame)))
+
+
+def decode(message: bytes) -> Frame:
+    """The frame in `message`.
+
+    Raises:
+      RemoteProtocolError: whatever the bytes are, if they are not a frame of WIRE.md.
+    """
+    fields = _unpack(message)
+    if type(fields) is not tuple or not fields or type(fields[0]) is not int:
+        raise RemoteProtocolError("a frame is an array that begins with its kind")
+    known = _SPEC.get(fields[0])
+    if known is None:
+        raise RemoteProtocolError(f"unknown kind of frame: {fields[0]}")
+    cls, checks = known
+    if len(fields) != len(checks) + 1:
+        raise RemoteProtocolError(
+            f"{cls.__name__} has {len(checks)} fields, this one {len(fields) - 1}"
+        )
+    for name, check, value in zip(cls._fields, checks, fields[1:], strict=True):
+        if not check(value):
+            raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
+    frame = cls(*fields[1:])
+    if cls in (Attach, Attached):
+        frame = frame._replace(positions=tuple(Position(*each) for each in frame.positions))
+    return cast("Frame", frame)
+
+
+def _unpack(message: bytes) -> object:
+    if len(message) > MAX_MESSAGE:
+        raise RemoteProtocolError(f"a message of {len(message)} bytes; the limit is {MAX_MESSAGE}")
+    try:
+        return msgpack.unpackb(message, use_list=False, max_map_len=0, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError) as error:
+        # msgpack's errors are ValueErrors but for StackError's base; ext types end here as well
+        raise RemoteProtocolError(f"not msgpack: {type(error).__name__}") from None
+
+
+class Route(NamedTuple):
+    """What a node reads of a message: enough to pass it on."""
+
+    kind: int
+    tunnel: bytes | None
+    stream: int
+
+
+def peek(message: bytes) -> Route:
+    """Read kind, tunnel id and stream id from the head of a message, and nothing else.
+
+    Raises:
+      RemoteProtocolError: the head is not one.
+    """
+    if len(message) < 3 or message[0] & 0xF0 != 0x90:
+        raise RemoteProtocolError("a frame is an array that begins with its kind")
+    kind = message[1]
+    if kind < FIRST_TUNNEL_KIND:
+        return Route(kind, None, 0)
+    # bin 8 of 16 bytes, then the stream id in its shortest form
+    if kind not in _SPEC or len(message) < 22 or message[2:4] != b"\xc4\x10":
+        raise RemoteProtocolError(f"bad head of a frame of kind {kind}")
+    first = message[20]
+    if first < 0x80:
+        return Route(kind, message[4:20], first)
+    width = {0xCC: 1, 0xCD: 2, 0xCE: 4}.get(first)
+    if width is None or len(message) < 21 + width:
+        raise RemoteProtocolError("bad stream id")
+    return Route(kind, message[4:20], int.from_bytes(message[21 : 21 + width], "big"))

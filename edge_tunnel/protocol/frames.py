@@ -1,0 +1,315 @@
+"""The frames of the wire. WIRE.md is the specification; codec.py puts them into messages.
+
+Kinds below 16 belong to the link; all others belong to a tunnel and go on with tunnel id, stream id
+(0 where the frame is about the tunnel as a whole) and epoch. Sizes are in bytes, offsets are
+absolute in their stream, reasons are numbers of `edge_tunnel.reasons`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NamedTuple, TypeAlias
+
+__all__ = [
+    "FIRST_TUNNEL_KIND",
+    "MAX_DATA",
+    "MAX_MESSAGE",
+    "MAX_STREAMS",
+    "MAX_TEXT",
+    "Accept",
+    "Attach",
+    "Attached",
+    "Bind",
+    "Bound",
+    "Bye",
+    "Close",
+    "Credit",
+    "Data",
+    "Detached",
+    "Echo",
+    "End",
+    "Frame",
+    "Hello",
+    "Kind",
+    "LinkFrame",
+    "Open",
+    "Ping",
+    "Pong",
+    "Position",
+    "Probe",
+    "Reset",
+    "Stop",
+    "StreamFrame",
+    "TunnelFrame",
+    "Unbind",
+    "Unbound",
+    "Welcome",
+]
+
+MAX_DATA: Final = 64 * 1024
+"""Bytes of a stream in one DATA frame. 64 KiB was the best of 16..256 KiB on this stack."""
+
+MAX_STREAMS: Final = 4096
+"""Streams of one tunnel: their positions fit one ATTACH (at most 38 bytes each, 152 KiB)."""
+
+MAX_MESSAGE: Final = 256 * 1024
+"""Bytes of one message: room for the largest ATTACH and for a DATA frame with its head."""
+
+MAX_TEXT: Final = 1024
+"""Characters of a text for people."""
+
+FIRST_TUNNEL_KIND: Final = 16
+
+
+class Kind(enum.IntEnum):
+    """The first element of each frame. Numbers are never used again for anything else."""
+
+    HELLO = 1
+    WELCOME = 2
+    BYE = 3
+    PING = 4
+    PONG = 5
+    BIND = 6
+    BOUND = 7
+    UNBOUND = 8
+    UNBIND = 9
+    ATTACH = 16
+    ATTACHED = 17
+    DETACHED = 18
+    CLOSE = 19
+    PROBE = 20
+    ECHO = 21
+    DATA = 32
+    CREDIT = 33
+    END = 34
+    STOP = 35
+    RESET = 36
+    OPEN = 37
+    ACCEPT = 38
+
+
+# -- frames of the link ----------------------------------------------------------------------------
+
+
+class Hello(NamedTuple):
+    """Endpoint -> node, first on each link: who I am and what I speak."""
+
+    oldest: int
+    newest: int
+    role: str
+    software: str
+    key: str
+    instance: bytes
+    silence_ms: int
+    features: tuple[str, ...]
+
+
+class Welcome(NamedTuple):
+    """Node -> endpoint: the greeting is accepted; `notice` is for the user to read."""
+
+    version: int
+    node: str
+    software: str
+    features: tuple[str, ...]
+    notice: str
+
+
+class Bye(NamedTuple):
+    """Either way, last on a link: why it ends, and when to come back (0: as you like)."""
+
+    reason: int
+    text: str
+    retry_after_ms: int
+
+
+class Ping(NamedTuple):
+    """Are you there? WebSocket pings are not used: see DESIGN.md section 4, rule 3."""
+
+    nonce: int
+
+
+class Pong(NamedTuple):
+    """Answer to PING, with its nonce."""
+
+    nonce: int
+
+
+class Bind(NamedTuple):
+    """Edge -> node: this link serves that thing. The higher epoch wins, everywhere."""
+
+    thing: str
+    epoch: int
+
+
+class Bound(NamedTuple):
+    """Node -> edge: the bind holds."""
+
+    thing: str
+    epoch: int
+
+
+class Unbound(NamedTuple):
+    """Node -> edge: the bind does not hold (any more); `epoch` is the one that won, or 0."""
+
+    thing: str
+    epoch: int
+    reason: int
+    text: str
+
+
+class Unbind(NamedTuple):
+    """Edge -> node: the link serves that thing no longer."""
+
+    thing: str
+    epoch: int
+
+
+# -- frames of a tunnel ----------------------------------------------------------------------------
+
+
+class Position(NamedTuple):
+    """Where the receiving half of one stream stands; how ATTACH and ATTACHED say "go on from"."""
+
+    stream: int
+    received: int
+    delivered: int
+    limit: int
+    accepted: bool
+
+
+class Attach(NamedTuple):
+    """Remote -> edge: attach this tunnel to the link that this came by."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    thing: str
+    service: str
+    fresh: bool
+    secret: bytes
+    window: int
+    positions: tuple[Position, ...]
+    proof: bytes
+
+
+class Attached(NamedTuple):
+    """Edge -> remote: attached; `highest` is the last stream id that was ever opened."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    highest: int
+    window: int
+    positions: tuple[Position, ...]
+    proof: bytes
+
+
+class Detached(NamedTuple):
+    """Node -> endpoint: the other end's link is gone; the tunnel waits for its return."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    reason: int
+    text: str
+
+
+class Close(NamedTuple):
+    """Either end or a node: the tunnel is over. Also the refusal of an ATTACH."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    reason: int
+    text: str
+
+
+class Probe(NamedTuple):
+    """Measures the round trip between the two ends."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    nonce: int
+
+
+class Echo(NamedTuple):
+    """Answer to PROBE, with its nonce."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    nonce: int
+
+
+# -- frames of a stream ----------------------------------------------------------------------------
+
+
+class Data(NamedTuple):
+    """Bytes of a stream, the first of them at `offset`."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    offset: int
+    data: bytes | memoryview
+
+
+class Credit(NamedTuple):
+    """Receiver -> sender: delivered so far, and how far you may send. Both absolute."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    delivered: int
+    limit: int
+
+
+class End(NamedTuple):
+    """No byte at or after `offset`. It takes up that offset itself, as TCP's FIN does."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    offset: int
+
+
+class Stop(NamedTuple):
+    """Receiver -> sender: send me no more; answer with END."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+
+
+class Reset(NamedTuple):
+    """The stream is over, both ways; answered by RESET, so that both sides know."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    reason: int
+    text: str
+
+
+class Open(NamedTuple):
+    """Remote -> edge: a new stream; `limit` is how far the edge may send."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    limit: int
+
+
+class Accept(NamedTuple):
+    """Edge -> remote: the service answered; the stream is connected to it."""
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+
+
+LinkFrame: TypeAlias = Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind
+TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo
+StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept
+Frame: TypeAlias = LinkFrame | TunnelFrame | StreamFrame

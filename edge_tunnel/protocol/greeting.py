@@ -1,0 +1,90 @@
+"""The first two frames of a link: which version is spoken, by whom, and whether a key fits.
+
+HELLO names the range of protocol versions that the endpoint speaks; the node picks the highest that
+both know. A peer that is too old gets one line that says which version is needed; one that is
+older than recommended is told so in `notice`, which its user sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_tunnel.protocol.frames import Bye, Hello, Welcome
+from edge_tunnel.reasons import Reason
+
+__all__ = [
+    "FEATURES",
+    "NEWEST",
+    "OLDEST",
+    "ROLES",
+    "SOFTWARE",
+    "SUBPROTOCOL",
+    "VERSION",
+    "Demands",
+    "agree",
+]
+
+VERSION: Final = "0.1.0"
+SOFTWARE: Final = f"edge_tunnel/{VERSION}"
+SUBPROTOCOL: Final = "edge-tunnel.1"
+"""The WebSocket subprotocol: another number would be another wire."""
+
+OLDEST: Final = 1
+NEWEST: Final = 1
+FEATURES: Final[tuple[str, ...]] = ()
+"""Optional features that this version can negotiate: none yet."""
+
+ROLES: Final = ("edge", "remote")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands:
+    """What a node asks of the software at the other end; versions as in ``0.1.0``."""
+
+    minimum: str = "0.1.0"
+    recommended: str = "0.1.0"
+
+
+def agree(hello: Hello, node: str, demands: Demands) -> Welcome | Bye:
+    """The node's answer to HELLO, as far as versions and roles go (the key is checked apart)."""
+    if hello.newest < OLDEST or hello.oldest > NEWEST:
+        return _bye(
+            Reason.VERSION,
+            f"this node speaks protocol {OLDEST} to {NEWEST}, {hello.software} speaks "
+            f"{hello.oldest} to {hello.newest}: update the older one",
+        )
+    if hello.role not in ROLES:
+        return _bye(Reason.PROTOCOL_ERROR, f"unknown role {hello.role!r}")
+    if _ours(hello) and _older(hello.software, demands.minimum):
+        return _bye(
+            Reason.VERSION,
+            f"this node needs edge_tunnel {demands.minimum} or newer, this is {hello.software}: "
+            "update it with 'pip install --upgrade edge-tunnel'",
+        )
+    notice = ""
+    if _ours(hello) and _older(hello.software, demands.recommended):
+        notice = (
+            f"edge_tunnel {demands.recommended} or newer is recommended here, "
+            f"this is {hello.software}"
+        )
+    common = tuple(feature for feature in hello.features if feature in FEATURES)
+    return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, notice)
+
+
+def _bye(reason: Reason, text: str) -> Bye:
+    return Bye(reason, text, 0)
+
+
+def _ours(hello: Hello) -> bool:
+    return hello.software.startswith("edge_tunnel/")
+
+
+def _older(software: str, wanted: str) -> bool:
+    return _numbers(software.partition("/")[2]) < _numbers(wanted)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``0.1.0`` as (0, 1, 0); what is not a number (``1.0rc1``) counts as 0 from there on."""
+    parts = version.split(".")
+    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in parts)

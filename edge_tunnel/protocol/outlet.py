@@ -1,0 +1,69 @@
+"""What one link has to send, and in which order: the only place that decides it.
+
+Urgent messages (control frames) go first, in their order. Then each *source* that has something
+gives one message in turn, so that a bulk transfer delays a keystroke by one frame and no more. A
+source is a stream's sending half (on an endpoint) or a stream's queue (on a node); it makes its
+message only when its turn comes, so that nothing is copied or ordered too early.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Outlet", "Source"]
+
+
+class Source(Protocol):
+    """Something that gives messages, one at a time."""
+
+    def next_message(self) -> bytes | None:
+        """The next message, or None: ask again only after it called `Outlet.ready`."""
+
+
+class Outlet:
+    """The sending order of one link."""
+
+    def __init__(self) -> None:
+        # Bounded by its users: an endpoint pushes at most a handful of frames for each stream
+        # and each frame received; a node counts (see proxy.routes) what it puts here.
+        self._urgent: deque[bytes] = deque()
+        self._turns: deque[Source] = deque()
+        self._waiting: set[Source] = set()
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when there is something to send; the link's writer hangs itself in here."""
+
+    def __repr__(self) -> str:
+        return f"<Outlet urgent={len(self._urgent)} sources={len(self._turns)}>"
+
+    def push(self, message: bytes) -> None:
+        """Send `message` before any data."""
+        self._urgent.append(message)
+        self.on_ready()
+
+    def ready(self, source: Source) -> None:
+        """`source` has something; it keeps its place if it waits already."""
+        if source not in self._waiting:
+            self._waiting.add(source)
+            self._turns.append(source)
+            self.on_ready()
+
+    def discard(self, source: Source) -> None:
+        """`source` sends through this link no longer."""
+        if source in self._waiting:
+            self._waiting.remove(source)
+            self._turns.remove(source)
+
+    def next_message(self) -> bytes | None:
+        """The message to send now; None if there is nothing to send."""
+        if self._urgent:
+            return self._urgent.popleft()
+        while self._turns:
+            source = self._turns.popleft()
+            message = source.next_message()
+            if message is not None:
+                self._turns.append(source)
+                return message
+            self._waiting.remove(source)
+        return None

@@ -1,0 +1,206 @@
+"""The receiving half of a stream: from DATA and END to the user, and the CREDIT that answers.
+
+Bytes leave here in order, once, with no gap: a duplicate is trimmed, and a gap is the peer's error
+(links keep order, so one cannot be). EOF is given out only after END, and only when every byte
+before it was. ::
+
+    OPEN ──end──> ENDED ──read──> DONE
+      └──stop──> STOPPED ──end──> DONE
+      any, but DONE ──reset──> BROKEN
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Final
+
+from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol.window import Window
+
+__all__ = ["RECEIVING_TABLE", "CreditExceeded", "ReceiveHalf", "ReceiveState"]
+
+_SMALL: Final = 4096
+"""Arrivals below this are joined, as in replay.py: objects cost more than small bytes."""
+
+
+class CreditExceeded(RemoteProtocolError):
+    """The peer sent past its credit; it loses the tunnel."""
+
+
+class ReceiveState(enum.Enum):
+    """Where a receiving half stands."""
+
+    OPEN = "open"
+    ENDED = "ended"  # END is here; the user has not read up to it yet
+    STOPPED = "stopped"  # the user wants no more; bytes are dropped until END comes
+    DONE = "done"  # the user has read EOF, or wanted no more and END came
+    BROKEN = "broken"  # reset
+
+
+RECEIVING_TABLE: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
+    (ReceiveState.OPEN, "end"): ReceiveState.ENDED,
+    (ReceiveState.ENDED, "end"): ReceiveState.ENDED,
+    (ReceiveState.STOPPED, "end"): ReceiveState.DONE,
+    (ReceiveState.DONE, "end"): ReceiveState.DONE,
+    (ReceiveState.BROKEN, "end"): ReceiveState.BROKEN,
+    (ReceiveState.ENDED, "read"): ReceiveState.DONE,
+    (ReceiveState.OPEN, "stop"): ReceiveState.STOPPED,
+    (ReceiveState.ENDED, "stop"): ReceiveState.DONE,
+    (ReceiveState.STOPPED, "stop"): ReceiveState.STOPPED,
+    (ReceiveState.DONE, "stop"): ReceiveState.DONE,
+    (ReceiveState.BROKEN, "stop"): ReceiveState.BROKEN,
+    (ReceiveState.OPEN, "reset"): ReceiveState.BROKEN,
+    (ReceiveState.ENDED, "reset"): ReceiveState.BROKEN,
+    (ReceiveState.STOPPED, "reset"): ReceiveState.BROKEN,
+    (ReceiveState.BROKEN, "reset"): ReceiveState.BROKEN,
+    (ReceiveState.DONE, "reset"): ReceiveState.DONE,
+}
+
+
+class ReceiveHalf:
+    """What one end receives on one stream."""
+
+    __slots__ = (
+        "_chunks",
+        "_skip",
+        "acknowledged",
+        "delivered",
+        "limit",
+        "received",
+        "state",
+        "window",
+    )
+
+    def __init__(self, window: Window) -> None:
+        self._chunks: deque[bytes | bytearray] = deque()
+        self._skip = 0  # bytes of the first chunk that were read already
+        self.window = window
+        self.received = 0  # all before it has arrived, in order
+        self.delivered = 0  # all before it was handed to the user
+        self.acknowledged = 0  # the `delivered` that the far end was last told
+        self.limit = window.size  # how far the far end may send; never goes back
+        self.state = ReceiveState.OPEN
+
+    def __repr__(self) -> str:
+        numbers = f"received={self.received} delivered={self.delivered} limit={self.limit}"
+        return f"<ReceiveHalf {self.state.value} {numbers}>"
+
+    # -- receive: what the far end says
+
+    def data(self, offset: int, data: bytes | memoryview) -> bool:
+        """Bytes arrived. Returns whether there is something to read that was not there before.
+
+        Raises:
+          CreditExceeded: they go past the limit.
+          RemoteProtocolError: there is a gap before them, or they come after END.
+        """
+        stop = offset + len(data)
+        if self.state in (ReceiveState.STOPPED, ReceiveState.DONE, ReceiveState.BROKEN):
+            return False
+        if stop > self.limit:
+            raise CreditExceeded(f"bytes up to {stop} beyond the credit: {self!r}")
+        if offset > self.received:
+            raise RemoteProtocolError(f"a gap before {offset}: {self!r}")
+        if stop <= self.received:
+            return False  # a duplicate, as after every resume
+        if self.state is not ReceiveState.OPEN:
+            raise RemoteProtocolError(f"bytes up to {stop} after the end: {self!r}")
+        self._keep(data[self.received - offset :])
+        self.received = stop
+        return True
+
+    def end(self, offset: int) -> bool:
+        """END arrived. Returns whether there is something to read (EOF) that was not before.
+
+        Raises:
+          RemoteProtocolError: bytes before it are missing, or came from behind it.
+        """
+        if self.state is ReceiveState.STOPPED:
+            self.received = self.delivered = offset + 1  # what is missing was not wanted
+        elif self.state is ReceiveState.OPEN and offset == self.received:
+            self.received = offset + 1
+        elif self.state in (ReceiveState.OPEN, ReceiveState.ENDED) and offset + 1 != self.received:
+            raise RemoteProtocolError(f"end at {offset}: {self!r}")
+        fresh = self.state is ReceiveState.OPEN
+        self._turn("end")
+        return fresh
+
+    def reset(self) -> None:
+        """The stream is over: what was not read is dropped, so that a cut is never an EOF."""
+        self._turn("reset")
+        if self.state is ReceiveState.BROKEN:
+            self._drop()
+
+    # -- ask: what the user wants
+
+    @property
+    def readable(self) -> bool:
+        """Whether `take` gives something: bytes, or EOF."""
+        return bool(self._chunks) or self.state in (ReceiveState.ENDED, ReceiveState.DONE)
+
+    def take(self, most: int, now: float, trip: float) -> bytes:
+        """Hand bytes to the user (b"" is EOF). They count as delivered.
+
+        `now` and the lowest round trip `trip` are in seconds; the window grows by them.
+        """
+        if not self._chunks:
+            if self.state is ReceiveState.ENDED:
+                self._turn("read")
+                self.delivered = self.received
+            return b""
+        data = bytes(self._chunks[0][self._skip : self._skip + most])
+        self._skip += len(data)
+        if self._skip == len(self._chunks[0]):
+            self._chunks.popleft()
+            self._skip = 0
+        self.delivered += len(data)
+        self.window.delivered(len(data), now, trip)
+        return data
+
+    def stop(self) -> None:
+        """The user wants no more."""
+        self._turn("stop")
+        self._drop()
+        if self.state is ReceiveState.DONE:
+            self.delivered = self.received
+
+    # -- next to send
+
+    def credit_due(self) -> bool:
+        """Whether a CREDIT is worth a frame: half a window was delivered, or the end was.
+
+        What is below that waits for the tunnel's delayed credit, so that an idle stream's far
+        end does not keep its last bytes for ever.
+        """
+        if self.state is ReceiveState.DONE:
+            return self.delivered > self.acknowledged
+        return self.delivered + self.window.size - self.limit >= self.window.size // 2
+
+    def take_credit(self) -> tuple[int, int]:
+        """The numbers of a CREDIT that is sent now."""
+        if self.state in (ReceiveState.OPEN, ReceiveState.ENDED):
+            self.limit = max(self.limit, self.delivered + self.window.size)
+        self.acknowledged = self.delivered
+        return self.delivered, self.limit
+
+    # -- inside
+
+    def _drop(self) -> None:
+        self._chunks.clear()
+        self._skip = 0
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        tail = self._chunks[-1] if self._chunks else None
+        if isinstance(tail, bytearray) and len(tail) + len(data) <= _SMALL:
+            tail += data
+        elif tail is not None and len(data) < _SMALL:
+            self._chunks.append(bytearray(data))
+        else:
+            self._chunks.append(bytes(data))
+
+    def _turn(self, event: str) -> None:
+        try:
+            self.state = RECEIVING_TABLE[self.state, event]
+        except KeyError:
+            raise LocalProtocolError(f"{event} in {self!r}") from None

@@ -1,0 +1,180 @@
+"""The sending half of a stream: from the user's bytes to DATA and END, and what CREDIT frees.
+
+The half is one small table. END takes up one offset, as TCP's FIN does, so that "END was
+delivered" is the same number on the wire as "this byte was delivered"::
+
+    OPEN ──end──> ENDING ──acked──> DONE
+      └────┬────────┴──stop──> STOPPED ──acked──> DONE
+           └─ any, but DONE ──reset──> BROKEN
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.replay import ReplayBuffer
+
+__all__ = ["SENDING_TABLE", "SendHalf", "SendState"]
+
+
+class SendState(enum.Enum):
+    """Where a sending half stands."""
+
+    OPEN = "open"
+    ENDING = "ending"  # its user ended it; END is not yet delivered
+    STOPPED = "stopped"  # the far end wants no more; its bytes are dropped, END is on its way
+    DONE = "done"  # the far end has delivered END
+    BROKEN = "broken"  # reset
+
+
+SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
+    (SendState.OPEN, "end"): SendState.ENDING,
+    (SendState.OPEN, "stop"): SendState.STOPPED,
+    (SendState.ENDING, "stop"): SendState.STOPPED,
+    (SendState.STOPPED, "stop"): SendState.STOPPED,
+    (SendState.ENDING, "acked"): SendState.DONE,
+    (SendState.STOPPED, "acked"): SendState.DONE,
+    (SendState.OPEN, "reset"): SendState.BROKEN,
+    (SendState.ENDING, "reset"): SendState.BROKEN,
+    (SendState.STOPPED, "reset"): SendState.BROKEN,
+    (SendState.BROKEN, "reset"): SendState.BROKEN,
+    (SendState.DONE, "reset"): SendState.DONE,
+    (SendState.DONE, "stop"): SendState.DONE,
+    (SendState.BROKEN, "stop"): SendState.BROKEN,
+}
+
+
+class SendHalf:
+    """What one end sends on one stream."""
+
+    __slots__ = ("_buffer", "_end_sent", "limit", "state")
+
+    def __init__(self, limit: int) -> None:
+        self._buffer = ReplayBuffer()
+        self._end_sent = False
+        self.limit = limit  # absolute; never goes back
+        self.state = SendState.OPEN
+
+    def __repr__(self) -> str:
+        return f"<SendHalf {self.state.value} {self._buffer!r} limit={self.limit}>"
+
+    # -- ask: what the user wants
+
+    @property
+    def room(self) -> int:
+        """Bytes that `write` takes now. Zero: wait until CREDIT makes room."""
+        return self.limit - self._buffer.end if self.state is SendState.OPEN else 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes to send. Raises LocalProtocolError if there is no room for all of them."""
+        if self.state is not SendState.OPEN or len(data) > self.room:
+            raise LocalProtocolError(f"write of {len(data)} bytes to {self!r}")
+        self._buffer.append(data)
+
+    def end(self) -> None:
+        """No more bytes will be written."""
+        self._turn("end")
+
+    def reset(self) -> None:
+        """Give up: nothing more is sent or kept."""
+        self._turn("reset")
+        if self.state is SendState.BROKEN:
+            self._buffer.clear()
+
+    # -- receive: what the far end says
+
+    def stop(self) -> None:
+        """The far end wants no more: drop what it has not got, and end."""
+        before = self.state
+        self._turn("stop")
+        if self.state is SendState.STOPPED and before is not SendState.STOPPED:
+            self._buffer.clear()
+            self._end_sent = False
+
+    def credit(self, delivered: int, limit: int) -> bool:
+        """The far end has delivered up to `delivered` and takes bytes up to `limit`.
+
+        Returns whether there is room now and was none before.
+
+        Raises:
+          RemoteProtocolError: it claims to have delivered what was never sent.
+        """
+        full = self.room == 0
+        self.limit = max(self.limit, limit)
+        if self.state not in (SendState.DONE, SendState.BROKEN):
+            self._acknowledge(delivered)
+        return full and self.room > 0
+
+    def resume(self, received: int, delivered: int, limit: int) -> None:
+        """A new link: the far end stands at `received`; go on sending from there.
+
+        Raises:
+          RemoteProtocolError: its history is not ours (it lacks bytes that it had delivered,
+            or has bytes that were never sent).
+        """
+        end = self._buffer.end
+        self.limit = max(self.limit, limit)
+        if self.state in (SendState.DONE, SendState.BROKEN):
+            return
+        if self.state is SendState.STOPPED:  # nothing left to send again but END
+            self._end_sent = received > end
+            self._acknowledge(delivered)
+            return
+        if not self._buffer.base <= received <= end + self.ended or delivered > received:
+            raise RemoteProtocolError(f"cannot go on from {received}: {self!r}")
+        self._buffer.rewind(min(received, end))
+        self._end_sent = received > end
+        self._acknowledge(delivered)
+
+    # -- next to send
+
+    @property
+    def pending(self) -> bool:
+        """Whether `take` or `take_end` has something."""
+        return self._buffer.next < self._buffer.end or (self.ended and not self._end_sent)
+
+    def take(self) -> tuple[int, bytes | memoryview]:
+        """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""
+        return self._buffer.take(MAX_DATA)
+
+    def take_end(self) -> int | None:
+        """The final offset, once, when all bytes are taken and END is due."""
+        if not self.ended or self._end_sent or self._buffer.next < self._buffer.end:
+            return None
+        self._end_sent = True
+        return self._buffer.end
+
+    # -- inside
+
+    @property
+    def ended(self) -> bool:
+        """Whether END is all that its user has left to say, delivered or not."""
+        return self.state in (SendState.ENDING, SendState.STOPPED, SendState.DONE)
+
+    @property
+    def sent(self) -> int:
+        """The offset up to which this half has sent (statistics)."""
+        return self._buffer.next
+
+    @property
+    def buffered(self) -> int:
+        """Bytes kept for replay."""
+        return self._buffer.end - self._buffer.base
+
+    def _acknowledge(self, delivered: int) -> None:
+        if delivered > self._buffer.next + self._end_sent:
+            raise RemoteProtocolError(f"delivered {delivered} was never sent: {self!r}")
+        if delivered > self._buffer.end:
+            self._turn("acked")
+            self._buffer.clear()
+        elif delivered > self._buffer.base:  # a late CREDIT may be older than what we know
+            self._buffer.release(delivered)
+
+    def _turn(self, event: str) -> None:
+        try:
+            self.state = SENDING_TABLE[self.state, event]
+        except KeyError:
+            raise LocalProtocolError(f"{event} in {self!r}") from None

@@ -1,0 +1,228 @@
+"""One TCP connection inside a tunnel: two halves, and the verbs of its user.
+
+A stream outlives links. What it sends it makes when its turn comes (`next_message`), from its
+state; so a lost link costs nothing but the rewind that the far end's position asks for.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge_tunnel.protocol.codec import encode
+from edge_tunnel.protocol.frames import (
+    Accept,
+    Credit,
+    Data,
+    End,
+    Frame,
+    Open,
+    Position,
+    Reset,
+    Stop,
+)
+from edge_tunnel.protocol.receiving import ReceiveHalf, ReceiveState
+from edge_tunnel.protocol.sending import SendHalf, SendState
+from edge_tunnel.protocol.window import Budget, Window
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Carrier", "Stream"]
+
+
+class Carrier(Protocol):
+    """What a stream needs of its tunnel."""
+
+    id: bytes
+    epoch: int
+    budget: Budget
+    trip: float
+
+    @property
+    def attached(self) -> bool: ...
+
+    def push(self, frame: Frame) -> None:
+        """Send a control frame, if attached; if not, `Stream.resume` says it again."""
+
+    def ready(self, stream: Stream) -> None:
+        """The stream has something to send."""
+
+    def delay_credit(self, stream: Stream, now: float) -> None:
+        """The stream has delivered a little; tell the far end soon."""
+
+    def forget(self, stream: Stream) -> None:
+        """Nothing is left to be said about the stream."""
+
+
+class Stream:
+    """The state of one stream at one end."""
+
+    __slots__ = ("_carrier", "accepted", "id", "incoming", "outgoing", "reason", "text")
+
+    def __init__(self, carrier: Carrier, number: int, *, window: int, limit: int) -> None:
+        """`window`: bytes that we take at first; `limit`: bytes that the far end takes at first."""
+        self._carrier = carrier
+        self.id = number
+        self.incoming = ReceiveHalf(Window(carrier.budget, window))
+        self.outgoing = SendHalf(limit)
+        self.accepted = False
+        self.reason: Reason | None = None  # set once, when the stream was reset
+        self.text = ""
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id} {self.incoming!r} {self.outgoing!r}>"
+
+    # -- ask: what the user wants
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes; at most `outgoing.room` of them."""
+        self.outgoing.write(data)
+        self._carrier.ready(self)
+
+    def end(self) -> None:
+        """Send END after the bytes written so far."""
+        self.outgoing.end()
+        self._carrier.ready(self)
+
+    def take(self, most: int, now: float) -> bytes:
+        """Read; see ReceiveHalf.take. Call only if `incoming.readable`."""
+        data = self.incoming.take(most, now, self._carrier.trip)
+        if self.incoming.credit_due():
+            self._push_credit()
+        elif data:
+            self._carrier.delay_credit(self, now)
+        self._forget_if_complete()
+        return data
+
+    def stop(self) -> None:
+        """Read no more. The far end learns it and stops sending."""
+        self.incoming.stop()
+        if self.incoming.state is ReceiveState.STOPPED:
+            self._carrier.push(Stop(*self._head()))
+        elif self.incoming.state is ReceiveState.DONE:
+            self._push_credit()
+            self._forget_if_complete()
+
+    def reset(self, reason: Reason, text: str = "") -> None:
+        """End both halves at once, for a reason that the far end's user sees."""
+        if self.reason is None and not self._complete:
+            self._break(reason, text)
+            self._carrier.push(Reset(*self._head(), reason, text))
+
+    def accept(self) -> None:
+        """The service answered (edge only)."""
+        self.accepted = True
+        self._carrier.push(Accept(*self._head()))
+
+    def send_credit(self) -> None:
+        """Say how far we are, if the far end does not know (the tunnel's delayed credit)."""
+        if self.incoming.delivered > self.incoming.acknowledged:
+            self._push_credit()
+
+    # -- receive: what the far end says; each returns whether the user should look again
+
+    def on_data(self, frame: Data) -> bool:
+        return self.incoming.data(frame.offset, frame.data)
+
+    def on_end(self, frame: End) -> bool:
+        fresh = self.incoming.end(frame.offset)
+        if self.incoming.state is ReceiveState.DONE:  # we had stopped reading
+            self._push_credit()
+            self._forget_if_complete()
+        return fresh
+
+    def on_credit(self, frame: Credit) -> bool:
+        room = self.outgoing.credit(frame.delivered, frame.limit)
+        done = self.outgoing.state is SendState.DONE
+        self._forget_if_complete()
+        return room or done
+
+    def on_stop(self) -> bool:
+        self.outgoing.stop()
+        self._carrier.ready(self)
+        return True
+
+    def on_accept(self) -> bool:
+        self.accepted = True
+        return True
+
+    def on_reset(self, frame: Reset) -> bool:
+        if frame.reason != Reason.DONE:
+            self._carrier.push(Reset(*self._head(), Reason.DONE, ""))
+        if self.reason is None:
+            self._break(Reason.of(frame.reason) if frame.reason else Reason.RESET, frame.text)
+        self._carrier.forget(self)
+        return True
+
+    # -- resume
+
+    def position(self) -> Position:
+        """Where our receiving half stands: told in ATTACH and ATTACHED, so it counts as told."""
+        delivered, limit = self.incoming.take_credit()
+        return Position(self.id, self.incoming.received, delivered, limit, self.accepted)
+
+    def resume(self, far: Position) -> None:
+        """Go on over a new attach, from where the far end stands.
+
+        Raises:
+          RemoteProtocolError: the far end's history is not ours.
+        """
+        self.accepted = self.accepted or far.accepted
+        self.outgoing.resume(far.received, far.delivered, far.limit)
+        if self.reason is not None:
+            self._carrier.push(Reset(*self._head(), self.reason, self.text))
+        elif self.incoming.state is ReceiveState.STOPPED:
+            self._carrier.push(Stop(*self._head()))
+        if self.outgoing.pending:
+            self._carrier.ready(self)
+        self._forget_if_complete()
+
+    def open_again(self) -> None:
+        """The far end never saw our OPEN (or this is the first time): say it, from the start."""
+        self._carrier.push(Open(*self._head(), self.incoming.take_credit()[1]))
+        self.resume(Position(self.id, 0, 0, 0, accepted=False))
+
+    def vanish(self) -> None:
+        """The far end knows the stream no longer.
+
+        It forgets one only when both halves are done or reset; whatever is then still open here
+        was refused without our hearing of it, and is reset.
+        """
+        if self.incoming.state is not ReceiveState.DONE or not self.outgoing.ended:
+            self.break_off(Reason.RESET, "the far end knows the stream no longer")
+        self._carrier.forget(self)
+
+    def break_off(self, reason: Reason, text: str) -> None:
+        """End both halves here without telling: the tunnel is over, or the far end knows."""
+        if self.reason is None and not self._complete:
+            self._break(reason, text)
+
+    # -- next to send
+
+    def next_message(self) -> bytes | None:
+        """For the outlet: one DATA or END, or None."""
+        offset, data = self.outgoing.take()
+        if data:
+            return encode(Data(*self._head(), offset, data))
+        final = self.outgoing.take_end()
+        return None if final is None else encode(End(*self._head(), final))
+
+    # -- inside
+
+    @property
+    def _complete(self) -> bool:
+        return self.incoming.state is ReceiveState.DONE and self.outgoing.state is SendState.DONE
+
+    def _head(self) -> tuple[bytes, int, int]:
+        return self._carrier.id, self.id, self._carrier.epoch
+
+    def _push_credit(self) -> None:
+        if self._carrier.attached:
+            self._carrier.push(Credit(*self._head(), *self.incoming.take_credit()))
+
+    def _break(self, reason: Reason, text: str) -> None:
+        self.reason, self.text = reason, text
+        self.incoming.reset()
+        self.outgoing.reset()
+
+    def _forget_if_complete(self) -> None:
+        if self._complete:
+            self._carrier.forget(self)

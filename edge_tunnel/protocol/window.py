@@ -1,0 +1,79 @@
+"""How much a receiver lets its sender have under way.
+
+A window starts small and follows what the path carries: twice the delivery rate times the lowest
+round trip (twice, so that it can be seen to grow). Idle streams therefore cost little, long fat
+networks are filled, and a slow link does not pile up megabytes in a node in front of a keystroke.
+Growth beyond the initial size comes out of a budget that all streams of a tunnel share.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["INITIAL_WINDOW", "MAX_WINDOW", "TUNNEL_BUDGET", "Budget", "Window"]
+
+INITIAL_WINDOW: Final = 256 * 1024
+"""Four DATA frames: enough for an interactive stream, and for 25 Mbit/s at 80 ms."""
+
+MAX_WINDOW: Final = 16 * 1024 * 1024
+"""1.3 Gbit/s at 100 ms; the same as Teleport's resumption buffer."""
+
+TUNNEL_BUDGET: Final = 64 * 1024 * 1024
+"""What all windows of a tunnel may grow by: four streams of full size."""
+
+_SHORTEST_TRIP: Final = 0.008
+"""Seconds. On loopback the round trip of a probe says little about a pipeline of three busy
+processes; without this floor the window stays too small to keep them all at work."""
+
+
+class Budget:
+    """Bytes of growth that the streams of one tunnel share."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, total: int = TUNNEL_BUDGET) -> None:
+        self.left = total
+
+    def take(self, wanted: int) -> int:
+        """As much of `wanted` as there is."""
+        granted = max(0, min(wanted, self.left))
+        self.left -= granted
+        return granted
+
+    def give_back(self, granted: int) -> None:
+        """The stream that took it is gone."""
+        self.left += granted
+
+
+class Window:
+    """The window of one stream; `size` only grows."""
+
+    __slots__ = ("_budget", "_bytes", "_initial", "_since", "size")
+
+    def __init__(self, budget: Budget, initial: int = INITIAL_WINDOW) -> None:
+        self._budget = budget
+        self._initial = initial
+        self._since = 0.0
+        self._bytes = 0
+        self.size = initial
+
+    def delivered(self, count: int, now: float, trip: float) -> None:
+        """`count` more bytes were delivered; `trip` is the lowest round trip seen (seconds)."""
+        trip = max(trip, _SHORTEST_TRIP)
+        elapsed = now - self._since
+        self._bytes += count
+        if elapsed < trip:
+            return
+        if elapsed < 4 * trip:  # a longer span had a pause in it and says nothing of the path
+            self._grow_to(int(2 * self._bytes / elapsed * trip))
+        self._since, self._bytes = now, 0
+
+    def release(self) -> None:
+        """The stream is over: its growth goes back to the tunnel."""
+        self._budget.give_back(self.size - self._initial)
+        self.size = self._initial
+
+    def _grow_to(self, wanted: int) -> None:
+        wanted = min(wanted, MAX_WINDOW)
+        if wanted > self.size:
+            self.size += self._budget.take(wanted - self.size)
