@@ -25,7 +25,7 @@ nothing is kept for later, because a resume says everything again from the state
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from edge_tunnel.errors import RemoteProtocolError
@@ -160,7 +160,10 @@ class Tunnel:
         self.closed: TunnelClosed | None = None
         self.opened = 0  # streams ever (statistics)
         self.received = 0  # bytes ever (statistics)
+        self.sent = 0  # bytes ever, those sent again included (statistics)
         self.detached_since: float | None = now
+        self.on_deadline: Callable[[], None] = lambda: None
+        """Called when `deadline` has become earlier; the shell's timer hangs itself in here."""
         self._outlet: Outlet | None = None
         self._events: deque[Event] = deque()
         self._owing: dict[Stream, None] = {}  # delivered a little, not told yet; in order
@@ -192,6 +195,7 @@ class Tunnel:
         self._leave_outlet()
         self.detached_since = now
         self._events.append(TunnelDetached(reason, text))
+        self.on_deadline()
 
     # -- ask
 
@@ -246,6 +250,7 @@ class Tunnel:
     def delay_credit(self, stream: Stream, now: float) -> None:
         if not self._owing:
             self._owing_since = now
+            self.on_deadline()
         self._owing[stream] = None
         self._measure(now)
 
