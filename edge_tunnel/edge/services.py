@@ -8,6 +8,7 @@ from typing import TypeAlias
 import trio
 
 from edge_tunnel.config.model import Service
+from edge_tunnel.link.oserrors import first_os_error, in_words
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
 
@@ -36,10 +37,8 @@ async def connect_service(service: Service, timeout: float) -> trio.SocketStream
             return await trio.open_tcp_stream(service.host, service.port)
     except trio.TooSlowError:
         raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
-    except ConnectionRefusedError:
-        raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
     except OSError as error:
-        text = str(error)
-        if "refused" in text.lower() or "ECONNREFUSED" in text:
+        if isinstance(first_os_error(error), ConnectionRefusedError):
             raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
-        raise Refusal(Reason.UNREACHABLE, f"{where} cannot be reached: {text}") from None
+        text = f"{where} cannot be reached: {in_words(error)}"
+        raise Refusal(Reason.UNREACHABLE, text) from None
