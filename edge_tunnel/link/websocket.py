@@ -145,11 +145,14 @@ class _Watched(trio.abc.Stream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self.send_all = stream.send_all  # type: ignore[method-assign]
         self.ended = trio.Event()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        raise NotImplementedError  # replaced in __init__: the hot path has no layer in between
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
