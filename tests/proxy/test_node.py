@@ -297,7 +297,7 @@ async def test_resume_waits_for_the_thing(autojump_clock: trio.testing.MockClock
 async def test_new_tunnel_waits_a_little_for_a_device_that_was_just_here(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A device that loses its link and comes back is not "no such thing"; one that stays away is."""
+    """A device that comes back at once is not "no such thing"; one that stays away is."""
     async with running() as (node, nursery):
         remote = await join(node, nursery, "remote")
         edge = await join(node, nursery, "edge")
