@@ -93,7 +93,7 @@ class _Chooser:
         named = self._section.values.get(place.file_target)
         if named is None:
             return None
-        path = Path(self._source.name).parent / str(named.value)
+        path = self._source.directory / str(named.value)
         return _from_file(path, OriginKind.SECRET_FILE, str(named.value), named, findings)
 
     def _from_the_file(

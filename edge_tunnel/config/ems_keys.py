@@ -10,6 +10,7 @@ from edge_tunnel.config.kinds import Choice, Duration, Flag, Hidden, ListOf, Tex
 from edge_tunnel.config.rules import Group, Rule
 from edge_tunnel.config.special_kinds import (
     Ciphers,
+    Encryption,
     Host,
     KeyFile,
     ProxyUser,
@@ -78,7 +79,7 @@ def _link(key: str, kind: Duration | Whole | Choice, target: str) -> Rule:
 
 
 _LINK = (
-    _link("encryption", Choice({"ssl": True, "none": False, "fips": True}), "encrypted"),
+    _link("encryption", Encryption({"ssl": True, "none": False, "fips": True}), "encrypted"),
     _link("connect_timeout", Duration(low=0.1), "connect_timeout"),
     _link("ping_rate", Duration(low=0.1), "ping_interval"),
     _link("pingpong_timeout", Duration(low=0.1), "ping_timeout"),

@@ -80,7 +80,7 @@ class _Reader:
             else:
                 self._findings.warning(places[0], "", habit.message + count, habit.hint)
 
-    # -- values --------------------------------------------------------------------------------
+    # -- values ----------------------------------------------------------------------------------
 
     def _value(self, depth: int) -> Node:
         self._count(depth)
@@ -225,7 +225,7 @@ class _Reader:
         self._at = match.end()
         return True
 
-    # -- small things ------------------------------------------------------------------------------
+    # -- small things ----------------------------------------------------------------------------
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_tunnel.config.build import Built, build
@@ -16,6 +16,7 @@ from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Seve
 from edge_tunnel.config.json_reader import read_json
 from edge_tunnel.config.model import EdgeConfig
 from edge_tunnel.config.nodes import Node, Object, Odd
+from edge_tunnel.config.origins import Origin
 from edge_tunnel.config.rules import Table
 from edge_tunnel.config.settings import Setting, effective_settings
 from edge_tunnel.config.source import Source
@@ -36,6 +37,9 @@ class LoadedConfig:
     settings: tuple[Setting, ...]
     """Every effective setting with its origin."""
 
+    origins: Mapping[str, Origin]
+    """By target, for `to_toml`. What is not in it is a default."""
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -44,6 +48,7 @@ class Inspection:
     config: EdgeConfig | None
     findings: tuple[Finding, ...]
     settings: tuple[Setting, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> bool:
@@ -63,7 +68,7 @@ def load_config(
     found = inspect_config(path, environ=environ)
     if found.config is None:
         raise ConfigFileError(found.findings)
-    return LoadedConfig(found.config, found.findings, found.settings)
+    return LoadedConfig(found.config, found.findings, found.settings, found.origins)
 
 
 def inspect_config(
@@ -82,7 +87,8 @@ def inspect_config(
     told = findings.finish(source)
     if config is None or any(finding.severity is Severity.ERROR for finding in told):
         return Inspection(None, told)
-    return Inspection(config, told, effective_settings(config, built.origins))
+    origins = built.origins
+    return Inspection(config, told, effective_settings(config, origins), origins)
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +108,7 @@ def open_file(path: str | os.PathLike[str], table: Table) -> Opened:
     file = Path(path)
     data = read_bytes(file, findings)
     text = "" if data is None else decoded(data, findings)
-    source = Source(str(file), text)
+    source = Source(file, text)
     if findings.failed:
         return Opened(source, findings, None, incomplete=True)
     root = _root(file, text, findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from pathlib import Path
 
 from edge_tunnel.config.masking import secret_spans
 
@@ -14,10 +15,13 @@ _WIDTH, _BEFORE = 100, 60
 
 
 class Source:
-    """`name` is what people see in front of a line number. The text never shows in a repr."""
+    """The text never shows in a repr."""
 
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
+    def __init__(self, path: Path, text: str) -> None:
+        self.name = printable(str(path))
+        """What people see in front of a line number."""
+
+        self.directory = path.parent
         self.text = text
         self._line_starts = [0]
         self._line_starts += [i + 1 for i, char in enumerate(text) if char == "\n"]

@@ -7,12 +7,13 @@ import ssl
 from dataclasses import dataclass
 
 from edge_tunnel.config import scalars
-from edge_tunnel.config.kinds import Duration, ListOf, Text
+from edge_tunnel.config.kinds import Choice, Duration, ListOf, Text
 from edge_tunnel.config.nodes import Array, Node
 from edge_tunnel.config.scalars import Say, Unfit, shortened
 
 __all__ = [
     "Ciphers",
+    "Encryption",
     "Fingerprints",
     "Host",
     "KeyFile",
@@ -44,6 +45,17 @@ class Host(Text):
 
 
 @dataclass(frozen=True)
+class Encryption(Choice):
+    """``ssl`` or ``none``. EMS took ``fips`` too before 5.4.0."""
+
+    def read(self, node: Node, warn: Say) -> bool:
+        if scalars.text(node).strip().lower() == "fips":
+            message = "FIPS mode is not here (EMS dropped it in 5.4.7): the link is encrypted"
+            warn(message, 'write "ssl"; the TLS library\'s own policy counts')
+        return bool(super().read(node, warn))
+
+
+@dataclass(frozen=True)
 class UrlPath(Text):
     """The path of a URL."""
 
@@ -61,7 +73,7 @@ class UrlPath(Text):
 class KeyFile(Text):
     """A private key: only PEM, because Python's TLS reads nothing else (EMS reads .p12 too)."""
 
-    def read(self, node: Node, warn: Say) -> str:
+    def read(self, node: Node, _warn: Say) -> str:
         path = scalars.text(node)
         if path.lower().endswith((".p12", ".pfx")):
             raise Unfit(
@@ -91,7 +103,7 @@ class Ciphers(Text):
 class ProxyUser(Text):
     """A user for Basic. A domain in front means NTLM, which is bound to one TCP connection."""
 
-    def read(self, node: Node, warn: Say) -> str:
+    def read(self, node: Node, _warn: Say) -> str:
         user = scalars.text(node)
         if "\\" in user:
             raise Unfit(

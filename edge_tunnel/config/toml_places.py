@@ -46,9 +46,9 @@ def too_deep(text: str) -> int | None:
     """Where brackets or dots exceed what a configuration needs, so that tomli is not asked."""
     depth = dots = 0
     for count, match in enumerate(_TOKEN.finditer(text)):
-        token = match.group()
-        depth += (token in "[{") - (token in "]}")
-        dots = dots + 1 if token == "." else dots if token[0] in "\"'" else 0
+        sign = match.group()
+        depth += (sign in "[{") - (sign in "]}")
+        dots = dots + 1 if sign == "." else dots if sign[0] in "\"'" else 0
         if depth > MAX_DEPTH or dots > MAX_DEPTH or count > MAX_TOKENS:
             return match.start()
         depth = max(depth, 0)

@@ -135,7 +135,7 @@ class _Walker:
             self._source.hide(value.start, value.end)
             self.holds_secret |= not _unset(value)
 
-    # -- groups ------------------------------------------------------------------------------------
+    # -- groups ----------------------------------------------------------------------------------
 
     def _subgroup(self, member: Member, group: Group, here: str, section: Section) -> None:
         if group.why:
@@ -177,7 +177,7 @@ class _Walker:
             node.start, here, f"must be {wanted}, not {node.what}", "see the documentation's sample"
         )
 
-    # -- keys ----------------------------------------------------------------------------------------
+    # -- keys ------------------------------------------------------------------------------------
 
     def _unknown(self, member: Member, group: str, here: str) -> None:
         self._source.hide(member.value.start, member.value.end)
