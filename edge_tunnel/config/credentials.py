@@ -7,6 +7,7 @@ the keys for that are EMS's own, so those values are only recognised, and the wa
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from pathlib import Path
 
 from edge_tunnel.config.files import readable_by_all
 from edge_tunnel.config.findings import Findings
-from edge_tunnel.config.origins import Origin, OriginKind
+from edge_tunnel.config.origins import DEFAULT, Origin, OriginKind
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.source import Source
 from edge_tunnel.config.walk import Section, Taken
 
-__all__ = ["EDGE_SECRETS", "Chosen", "SecretPlace", "choose_secrets"]
+__all__ = ["EDGE_SECRETS", "Chosen", "SecretPlace", "choose_secrets", "optional"]
 
 _MOST = 64 * 1024
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -35,6 +36,8 @@ class SecretPlace:
     credential: str
     file_target: str = ""
     file_key: str = ""
+    optional: bool = False
+    """Do without it, with a warning: an empty one takes its place."""
 
 
 EDGE_SECRETS = (
@@ -58,6 +61,11 @@ EDGE_SECRETS = (
 )
 
 
+def optional(place: SecretPlace) -> SecretPlace:
+    """The same, but no error when the secret cannot be had."""
+    return dataclasses.replace(place, optional=True)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """A secret and where it came from."""
@@ -73,6 +81,12 @@ class _Chooser:
         self._environ = environ
 
     def choose(self, place: SecretPlace, findings: Findings) -> Chosen | None:
+        chosen = self._chosen(place, findings)
+        if chosen is None and place.optional and place.target == "app_key":
+            return Chosen(Secret(""), DEFAULT)
+        return chosen
+
+    def _chosen(self, place: SecretPlace, findings: Findings) -> Chosen | None:
         taken = self._section.values.get(place.target)
         chosen = self._from_outside(place, findings)
         if chosen is None:
@@ -103,7 +117,8 @@ class _Chooser:
             return None
         encrypted = _how_encrypted(taken.value, self._section.value("key_hash") is not None)
         if encrypted:
-            findings.error(taken.offset, taken.path, encrypted, _ways_out(place))
+            tell = findings.warning if place.optional else findings.error
+            tell(taken.offset, taken.path, encrypted, _ways_out(place))
             return None
         return Chosen(taken.value, Origin(OriginKind.FILE, self._source.place(taken.offset)))
 

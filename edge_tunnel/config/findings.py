@@ -93,6 +93,11 @@ class Findings:
     def __init__(self) -> None:
         self._places: list[_Place] = []
         self._counts = dict.fromkeys(Severity, 0)
+        self._hidden: list[tuple[int, int]] = []
+
+    def hide(self, start: int, end: int) -> None:
+        """Show this part of the text in no excerpt: it is, or may be, a secret."""
+        self._hidden.append((start, end))
 
     def error(self, offset: int | None, key: str, message: str, hint: str = "") -> None:
         """A setting that cannot be used. `offset` is an index in the text, None for no place."""
@@ -119,6 +124,7 @@ class Findings:
 
     def finish(self, source: Source) -> tuple[Finding, ...]:
         """Everything, in the order of the text, with places and masked excerpts."""
+        source.hide(self._hidden)
         places = sorted(self._places, key=lambda one: -1 if one.offset is None else one.offset)
         return (*(_told(one, source) for one in places), *self._rest(source))
 

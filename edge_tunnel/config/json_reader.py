@@ -68,6 +68,7 @@ class _Reader:
         root = self._value(0)
         self._skip(reporting=False)
         if self._at < len(self._text):
+            self._findings.hide(self._at + 1, len(self._text))
             self._findings.warning(self._at, "", *json_guess.after_the_end(self._text, self._at))
         return root
 
@@ -222,6 +223,8 @@ class _Reader:
             if reporting:
                 raise self._stop(*json_guess.no_comment(self._text, self._at))
             return False
+        # People keep old keys and passwords in comments.
+        self._findings.hide(match.start() + 1, match.end())
         self._at = match.end()
         return True
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_tunnel.config.build import Built, build
 from edge_tunnel.config.checks import check
-from edge_tunnel.config.credentials import EDGE_SECRETS, choose_secrets
+from edge_tunnel.config.credentials import EDGE_SECRETS, choose_secrets, optional
 from edge_tunnel.config.ems_ignored import EMS
 from edge_tunnel.config.files import decoded, read_bytes, readable_by_all
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
@@ -72,15 +72,23 @@ def load_config(
 
 
 def inspect_config(
-    path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets_needed: bool = True,
 ) -> Inspection:
-    """Like `load_config`, but gives what is wrong instead of raising it."""
+    """Like `load_config`, but gives what is wrong instead of raising it.
+
+    Without `secrets_needed` a missing or encrypted secret is a warning, and `config` has an empty
+    one: for tools that handle the files of other machines.
+    """
     opened = open_file(path, EMS)
     findings, source = opened.findings, opened.source
     if opened.section is None:
         return Inspection(None, findings.finish(source))
     built = Built(opened.section, source, findings)
-    built.add_secrets(choose_secrets(EDGE_SECRETS, opened.section, source, environ, findings))
+    places = EDGE_SECRETS if secrets_needed else tuple(map(optional, EDGE_SECRETS))
+    built.add_secrets(choose_secrets(places, opened.section, source, environ, findings))
     config = build(built, incomplete=opened.incomplete)
     if config is not None:
         config = check(config, built)

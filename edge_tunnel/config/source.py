@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Iterable
 from pathlib import Path
 
 from edge_tunnel.config.masking import secret_spans
@@ -31,9 +32,9 @@ class Source:
     def __repr__(self) -> str:
         return f"Source({self.name!r}, {len(self.text)} characters)"
 
-    def hide(self, start: int, end: int) -> None:
-        """Never show this part of the text: it is, or may be, a secret."""
-        self._hidden.append((start, end))
+    def hide(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Never show these parts of the text, beside those that look like secrets anyway."""
+        self._hidden += spans
         self._spans = None
 
     def position(self, offset: int) -> tuple[int, int]:

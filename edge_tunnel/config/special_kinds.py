@@ -54,6 +54,9 @@ class Encryption(Choice):
             warn(message, 'write "ssl"; the TLS library\'s own policy counts')
         return bool(super().read(node, warn))
 
+    def show(self, value: bool) -> str:
+        return "ssl" if value else "none"
+
 
 @dataclass(frozen=True)
 class UrlPath(Text):

@@ -7,9 +7,10 @@ granted that it is right: anything that it does not understand only leaves a pla
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["MAX_DEPTH", "MAX_TOKENS", "Path", "Place", "places", "too_deep"]
+__all__ = ["MAX_DEPTH", "MAX_TOKENS", "Path", "Place", "comments", "places", "too_deep"]
 
 Path = tuple[str | int, ...]
 
@@ -53,6 +54,13 @@ def too_deep(text: str) -> int | None:
             return match.start()
         depth = max(depth, 0)
     return None
+
+
+def comments(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every comment, without its ``#``."""
+    for match in _TOKEN.finditer(text):
+        if match.group()[0] == "#":
+            yield match.start() + 1, match.end()
 
 
 def places(text: str) -> dict[Path, Place]:

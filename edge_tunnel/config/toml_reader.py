@@ -23,7 +23,7 @@ from edge_tunnel.config.nodes import (
     Odd,
     String,
 )
-from edge_tunnel.config.toml_places import Path, Place, places, too_deep
+from edge_tunnel.config.toml_places import Path, Place, comments, places, too_deep
 
 __all__ = ["read_toml"]
 
@@ -38,6 +38,8 @@ def read_toml(text: str, findings: Findings) -> Node | None:
             deep, "too many brackets or dots inside each other", "no setting needs them"
         )
         return None
+    for start, end in comments(text):  # people keep old keys and passwords in comments
+        findings.hide(start, end)
     try:
         # Decimals keep the number as it was written: it may be milliseconds, or have a unit.
         root = tomli.loads(text.removeprefix("\ufeff"), parse_float=Decimal)

@@ -132,7 +132,7 @@ class _Walker:
 
     def _hide_if_secret(self, entry: Rule | Group, value: Node) -> None:
         if isinstance(entry, Rule) and entry.secret:
-            self._source.hide(value.start, value.end)
+            self._findings.hide(value.start, value.end)
             self.holds_secret |= not _unset(value)
 
     # -- groups ----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class _Walker:
                 message += f"; {group.bare_note}"
             self._findings.warning(member.value.start, here, message, "put it in [ ]")
             return (member.value,)
-        self._source.hide(member.value.start, member.value.end)
+        self._findings.hide(member.value.start, member.value.end)
         self._wrong(member.value, group, here, "a list of objects")
         return ()
 
@@ -168,7 +168,7 @@ class _Walker:
         if isinstance(node, Object):
             self.group(node, group.inside, here, section)
         elif not isinstance(node, Odd):
-            self._source.hide(node.start, node.end)
+            self._findings.hide(node.start, node.end)
             self._wrong(node, group, here, "a group of keys, { ... }")
 
     def _wrong(self, node: Node, group: Group, here: str, wanted: str) -> None:
@@ -180,7 +180,7 @@ class _Walker:
     # -- keys ------------------------------------------------------------------------------------
 
     def _unknown(self, member: Member, group: str, here: str) -> None:
-        self._source.hide(member.value.start, member.value.end)
+        self._findings.hide(member.value.start, member.value.end)
         if self._findings.full(Severity.WARNING):
             self._findings.warning(None, "", "")
             return
