@@ -184,6 +184,8 @@ class _Walker:
         if self._findings.full(Severity.WARNING):
             self._findings.warning(None, "", "")
             return
+        if self._source.is_hidden(member.start):  # a stray quote made a key of a secret
+            here = here.removesuffix(printable(member.key.strip())[:60]) + "***"
         elsewhere = self._table.elsewhere(member.key)
         near = nearest(member.key.strip().lower(), self._table.names(group))
         if near is not None:
