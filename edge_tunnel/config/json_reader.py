@@ -23,7 +23,7 @@ __all__ = ["MAX_DEPTH", "MAX_VALUES", "read_json"]
 MAX_DEPTH = 32
 """Groups and lists inside each other. EMS's own files have three levels."""
 
-MAX_VALUES = 40_000
+MAX_VALUES = 20_000
 """Values, commas and comments in one file. The longest real file known has about 150 values."""
 
 _BLANK = re.compile(r"[ \t\r\n\f\v\xa0\ufeff]*")

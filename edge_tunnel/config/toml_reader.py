@@ -16,11 +16,11 @@ from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.nodes import (
     Array,
     Boolean,
+    Date,
     Member,
     Node,
     Number,
     Object,
-    Odd,
     String,
 )
 from edge_tunnel.config.toml_places import Path, Place, places, shape
@@ -88,7 +88,7 @@ def _node(value: object, path: Path, found: dict[Path, Place], parent: Place) ->
     if isinstance(value, list):
         items = (_node(one, (*path, i), found, place) for i, one in enumerate(value))
         return Array(place.start, place.end, tuple(items))
-    return Odd(place.start, place.end)
+    return Date(place.start, place.end)
 
 
 _MAKERS: dict[type, Callable[[object, Place], Node]] = {

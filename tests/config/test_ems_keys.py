@@ -14,10 +14,15 @@ from edge_tunnel.config.rules import Rule
 from tests.config.conftest import Inspect
 
 KEYS = json.loads(Path(__file__).with_name("files").joinpath("ems-keys.json").read_text())
+Row = list[Any]
+"""Group, key, type, unit, and whether it is a secret."""
+
 SINGLE = [row for row in KEYS if row[2] != "objects"]
 # A key in ThingWorx's own form is plain even beside data_security.key_hash.
 KEY = "00112233-4455-6677-8899-aabbccddeeff"
 GOOD: dict[str, Any] = {"ws_servers": [{"host": "h", "port": 443}], "appKey": KEY}
+
+START = '"ws_servers": [{"host": "h", "port": 443}], "appKey": "k",\n'
 
 # What fits each key where the type alone does not say it.
 VALUES = {
@@ -39,6 +44,10 @@ BY_UNIT = {"ms": 10000, "bytes": 65536}
 WRONG = {"string": True, "integer": [1], "boolean": "perhaps", "array": True}
 
 
+def named(row: Row) -> str:
+    return f"{row[0]}.{row[1]}"
+
+
 def document(group: str, key: str, value: object) -> str:
     """A file that is fine, with one key set to a value."""
     root: dict[str, Any] = json.loads(json.dumps(GOOD))
@@ -52,9 +61,10 @@ def document(group: str, key: str, value: object) -> str:
     return json.dumps(root)
 
 
-@pytest.mark.parametrize(("group", "key", "kind", "unit", "secret"), KEYS)
-def test_no_key_without_a_rule(group: str, key: str, kind: str, unit: str, secret: bool) -> None:
+@pytest.mark.parametrize("row", KEYS, ids=named)
+def test_no_key_without_a_rule(row: Row) -> None:
     """Each has an effect or a reason why not, and a secret is known to be one."""
+    group, key, _, _, secret = row
     entry = EMS.find(group, key)
     assert entry is not None
     if isinstance(entry, Rule):
@@ -62,22 +72,20 @@ def test_no_key_without_a_rule(group: str, key: str, kind: str, unit: str, secre
         assert entry.secret is secret
 
 
-@pytest.mark.parametrize(("group", "key", "kind", "unit", "secret"), SINGLE)
-def test_a_right_value_is_taken(
-    group: str, key: str, kind: str, unit: str, secret: bool, inspect: Inspect
-) -> None:
+@pytest.mark.parametrize("row", SINGLE, ids=named)
+def test_a_right_value_is_taken(row: Row, inspect: Inspect) -> None:
     """No documented key is unknown, and none is refused with a value of its type."""
+    group, key, kind, unit, _ = row
     value = VALUES.get(key, BY_UNIT.get(unit, BY_TYPE[kind]))
     found = inspect(document(group, key, value))
     assert found.config is not None, found.findings
     assert not [f for f in found.findings if "unknown" in f.message or "must be" in f.message]
 
 
-@pytest.mark.parametrize(("group", "key", "kind", "unit", "secret"), SINGLE)
-def test_a_value_of_the_wrong_type_is_found(
-    group: str, key: str, kind: str, unit: str, secret: bool, inspect: Inspect
-) -> None:
+@pytest.mark.parametrize("row", SINGLE, ids=named)
+def test_a_value_of_the_wrong_type_is_found(row: Row, inspect: Inspect) -> None:
     """An error where the key has an effect, a warning where it has none."""
+    group, key, kind, _, _ = row
     if key == "virtual_dirs":
         pytest.skip("its keys are the user's own")
     found = inspect(document(group, key, WRONG[kind]))
@@ -90,8 +98,8 @@ def test_a_value_of_the_wrong_type_is_found(
 
 @pytest.mark.parametrize("spelling", ["appKey", "appkey", "APPKEY", "app_key"])
 def test_the_spellings_of_app_key(spelling: str, inspect: Inspect) -> None:
-    text = '{"ws_servers": [{"host": "h", "port": 443}], "%s": "k"}' % spelling
-    assert inspect(text).config is not None
+    text = '{"ws_servers": [{"host": "h", "port": 443}], "appKey": "k"}'
+    assert inspect(text.replace("appKey", spelling)).config is not None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_the_spellings_of_app_key(spelling: str, inspect: Inspect) -> None:
 )
 def test_what_is_said(text: str, words: str, inspect: Inspect) -> None:
     """Each oddity is named, with what to do."""
-    found = inspect('{"ws_servers": [{"host": "h", "port": 443}], "appKey": "k",\n%s}' % text)
+    found = inspect("{" + START + text + "}")
     assert [f for f in found.findings if words in f"{f.message}; {f.hint}"], found.findings
 
 
@@ -167,7 +175,7 @@ def test_what_is_said(text: str, words: str, inspect: Inspect) -> None:
 def test_what_takes_effect(
     text: str, expected: tuple[str, object] | None, inspect: Inspect
 ) -> None:
-    found = inspect('{"ws_servers": [{"host": "h", "port": 443}], "appKey": "k",\n%s}' % text)
+    found = inspect("{" + START + text + "}")
     if expected is None:
         assert found.config is None
         return

@@ -1,7 +1,8 @@
-"""Any text gives a configuration or a ConfigError: no other exception, no recursion, in a second."""
+"""Any text gives a configuration or a ConfigError, within a second, and no other exception."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -55,10 +56,8 @@ def _load_both(tmp_path: Path, data: bytes) -> None:
         path = tmp_path / name
         path.write_bytes(data)
         for load in (load_config, load_proxy_config):
-            try:
+            with contextlib.suppress(ConfigFileError):
                 load(path, environ={})
-            except ConfigFileError as error:
-                assert str(error)
 
 
 @RELAXED

@@ -205,7 +205,7 @@ def test_a_secret_file_that_is_absent_or_empty_is_an_error(
 ) -> None:
     (tmp_path / "empty").touch()
     for name, wrong in {"absent": "No such file", "empty": "is empty"}.items():
-        found = inspect("{" + GOOD + ', "edge_tunnel": {"appKey_file": "%s"}}' % name)
+        found = inspect("{" + GOOD + f', "edge_tunnel": {{"appKey_file": "{name}"}}}}')
         assert any(wrong in text for text in messages(found, Severity.ERROR))
 
 
@@ -219,7 +219,7 @@ def test_systemd_credentials_win_over_the_file(inspect: Inspect, tmp_path: Path)
 
 @pytest.mark.parametrize("value", ["AES:abcd==", "AES:" + "A" * 64])
 def test_the_old_encrypted_form_is_recognised(inspect: Inspect, value: str) -> None:
-    found = inspect('{"ws_servers": [{"host": "h", "port": 443}], "appKey": "%s"}' % value)
+    found = inspect("{" + GOOD.replace('"k"', f'"{value}"') + "}")
     assert [text for text in messages(found, Severity.ERROR) if "encrypted by EMS" in text]
 
 
@@ -234,8 +234,8 @@ def test_an_encrypted_proxy_password_can_come_from_the_environment(inspect: Insp
 def test_a_plain_key_that_was_written_after_encryption_is_taken(inspect: Inspect) -> None:
     """A new UUID key in a rewritten file is what its owner means, whatever key_hash says."""
     key = "00112233-4455-6677-8899-aabbccddeeff"
-    text = '{"ws_servers": [{"host": "h", "port": 443}], "appKey": "%s", ' % key
-    found = inspect(text + '"data_security": {"key_hash": "x"}}')
+    text = "{" + GOOD.replace('"k"', f'"{key}"')
+    found = inspect(text + ', "data_security": {"key_hash": "x"}}')
     assert found.config is not None
     assert found.config.app_key == Secret(key)
 
