@@ -227,7 +227,7 @@ class _Reader:
             return False
         self._count(0)
         # People keep old keys and passwords in comments.
-        self._findings.hide(match.start() + 1, match.end())
+        self._findings.hide(match.start() + 2, match.end())
         self._at = match.end()
         return True
 

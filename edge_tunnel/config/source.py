@@ -24,6 +24,7 @@ class Source:
         """What people see in front of a line number."""
 
         self.directory = path.parent
+        self._short = printable(path.name)
         self.text = text
         lengths = (len(line) + 1 for line in text.split("\n"))
         self._line_starts = list(itertools.accumulate(lengths, initial=0))[:-1]
@@ -45,8 +46,8 @@ class Source:
         return line, offset - self._line_starts[line - 1] + 1
 
     def place(self, offset: int) -> str:
-        """``name:line``, as editors and people understand it."""
-        return f"{self.name}:{self.position(offset)[0]}"
+        """``config.json:12``: where a setting came from, among the files that people know."""
+        return f"{self._short}:{self.position(offset)[0]}"
 
     def is_hidden(self, offset: int) -> bool:
         """What stands here looks like a secret by itself, whatever it was read as."""

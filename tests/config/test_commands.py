@@ -48,7 +48,7 @@ def test_a_perfect_file(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run("check-config", "--strict", str(config)) == 0
     shown = capsys.readouterr().out
     assert "Nothing to remark." in shown
-    assert f"{config}:4" in next(line for line in shown.splitlines() if "auto_bind[0]" in line)
+    assert "config.json:4" in next(line for line in shown.splitlines() if "auto_bind[0]" in line)
     assert "\x1b" not in shown
 
 
@@ -98,7 +98,7 @@ def test_json_for_programs(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert file["findings"][0]["severity"] == "warning" and file["findings"][0]["line"] == 1
     settings = {one["key"]: one for one in file["settings"]}
     assert settings["appKey"]["value"] == "***"
-    assert settings["ws_servers[0]"]["origin"] == f"{config}:3"
+    assert settings["ws_servers[0]"]["origin"] == "config.json:3"
 
 
 class _Terminal(io.StringIO):

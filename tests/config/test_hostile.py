@@ -23,23 +23,14 @@ FRAGMENTS = [
     *("\x00", "\ud800".encode("utf-16-le", "surrogatepass").decode("latin-1"), "\u201c", "\u201d"),
 ]
 texts = st.text(max_size=200) | st.lists(st.sampled_from(FRAGMENTS), max_size=60).map("".join)
+KEYS = ["ws_servers", "host", "port", "appKey", "auto_bind", "name", "edge_tunnel", "services"]
+KEYS += ["tunnel", "read_timeout", "certificates", "cert_chain", "logger", "level", "limits"]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["ws_servers", "host", "port", "appKey", "auto_bind", "name", "edge_tunnel"]
-                + [
-                    "services",
-                    "tunnel",
-                    "read_timeout",
-                    "certificates",
-                    "cert_chain",
-                    "logger",
-                    "level",
-                ]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
@@ -47,7 +38,7 @@ values = st.recursive(
     max_leaves=15,
 )
 RELAXED = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -61,7 +61,7 @@ BROKEN = [
     FULL.replace('"pl4nted-1"', '"AES:pl4nted"'),
     FULL.replace('"proxy": {"host": "p"', '"proxy": {"host": "http://u:pl4nted@p:1/"'),
     FULL.replace('"proxy": {', '"proxy": "http://u:pl4nted@p", "x": {'),
-    *[FULL[:length] for length in range(0, len(FULL), 3)],
+    *[FULL[:length] for length in range(0, len(FULL), 5)],
     *[FULL.replace(str(number), f'{number}", x', 1) for number in range(1, 8)],
     *[FULL.replace(f'"pl4nted-{number}"', f'pl4nted-{number}"') for number in range(1, 8)],
     *[FULL.replace(f'"pl4nted-{number}"', f'"pl4nted-{number}') for number in range(1, 8)],
@@ -93,7 +93,7 @@ BROKEN_TOML = [
     TOML + 'appKey = "pl4nted-6"',
     TOML + 'key_passphrase = "pl4nted-6"',
     # Not to its end: a key that nobody knows is only recognised in a text that can be read.
-    *[TOML[:length] for length in range(0, TOML.index("myown"), 3)],
+    *[TOML[:length] for length in range(0, TOML.index("myown"), 5)],
 ]
 
 

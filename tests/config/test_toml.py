@@ -144,13 +144,13 @@ def test_no_two_rules_share_a_target() -> None:
 # -- comments ------------------------------------------------------------------------------------
 
 
-def test_comments_say_where_values_came_from(inspect: Inspect, tmp_path: Path) -> None:
+def test_comments_say_where_values_came_from(inspect: Inspect) -> None:
     json = '{"ws_servers": [{"host": "h", "port": 443}],\n"appKey": "k",\n"resource": "/r"}'
     found = inspect(json)
     assert found.config is not None
     text = to_toml(found.config, found.origins)
-    assert f'resource = "/r"  # {tmp_path / "config.json"}:3' in text
-    assert f"[[ws_servers]]  # {tmp_path / 'config.json'}:1" in text
+    assert 'resource = "/r"  # config.json:3' in text
+    assert "[[ws_servers]]  # config.json:1" in text
 
 
 def test_secrets_are_left_out_unless_asked_for(inspect: Inspect) -> None:
