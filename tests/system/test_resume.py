@@ -65,7 +65,7 @@ async def test_cut_at_any_moment(
 ) -> None:
     """Cuts of either link, of both, and kills of the node at random moments lose no byte."""
     rng = random.Random(seed)
-    size = 400_000 if websocket else 1_500_000
+    size = 800_000 if websocket else 1_500_000
     resumed: list[object] = []
     with trio.fail_after(5000):
         async with open_bench(websocket=websocket, delay=0.01, capacity=10_000) as bench:
