@@ -13,6 +13,7 @@ from edge_tunnel.protocol.frames import (
     Attach,
     Attached,
     Close,
+    Detached,
     Open,
     Position,
     Reset,
@@ -24,6 +25,7 @@ from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
+    AttachLost,
     StreamAccepted,
     StreamOpened,
     Tunnel,
@@ -83,8 +85,10 @@ class RemoteTunnel(Tunnel):
         outlet.push(encode(frame))
 
     def detach(self, now: float, reason: Reason, text: str = "") -> None:
-        self._candidate = None
+        asking, self._candidate = self._candidate is not None, None
         super().detach(now, reason, text)
+        if asking:
+            self._events.append(AttachLost())
 
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
@@ -103,7 +107,7 @@ class RemoteTunnel(Tunnel):
 
     def receive(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
         waiting = self._candidate is not None
-        if waiting and not isinstance(frame, (Attached, Close)):
+        if waiting and not isinstance(frame, (Attached, Close, Detached)):
             return  # nothing of this epoch comes before its ATTACHED
         super().receive(frame, now)
 

@@ -92,7 +92,6 @@ class SendHalf:
         self._turn("stop")
         if self.state is SendState.STOPPED and before is not SendState.STOPPED:
             self._buffer.clear()
-            self._end_sent = False
 
     def credit(self, delivered: int, limit: int) -> bool:
         """The far end has delivered up to `delivered` and takes bytes up to `limit`.

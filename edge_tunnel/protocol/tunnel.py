@@ -54,6 +54,7 @@ from edge_tunnel.reasons import Reason
 __all__ = [
     "CREDIT_DELAY",
     "RESUME_TIMEOUT",
+    "AttachLost",
     "Event",
     "StreamAccepted",
     "StreamBroken",
@@ -119,6 +120,10 @@ class TunnelDetached(NamedTuple):
     text: str
 
 
+class AttachLost(NamedTuple):
+    """An ATTACH was not answered and will not be: ask again (remote only)."""
+
+
 class TunnelClosed(NamedTuple):
     """The tunnel is over."""
 
@@ -134,6 +139,7 @@ Event: TypeAlias = (
     | StreamBroken
     | TunnelAttached
     | TunnelDetached
+    | AttachLost
     | TunnelClosed
 )
 

@@ -42,7 +42,7 @@ from edge_tunnel.protocol.frames import (
 from edge_tunnel.protocol.greeting import Demands, agree
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
-from edge_tunnel.proxy.routes import Candidate, Routes
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
@@ -161,11 +161,13 @@ class Node:
         with trio.move_on_after(self.settings.handshake_timeout):
             try:
                 hello = decode(await transport.receive())
+                answer = self._answer(hello)
+                await transport.send(encode(answer))
             except RemoteProtocolError as error:
                 await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
                 return None
-            answer = self._answer(hello)
-            await transport.send(encode(answer))
+            except LinkLost:
+                return None
             if isinstance(hello, Hello) and isinstance(answer, Welcome):
                 return hello
             _log.warning("%s refused: %s", transport.peer, answer)
@@ -242,7 +244,7 @@ class Node:
         if loser is not None:
             text = f"bound by {port.peer} with a higher epoch"
             loser.send(Unbound(frame.thing, epoch, Reason.SUPERSEDED, text))
-            self._hold(self.routes.displaced(loser, frame.thing))
+            self.routes.displaced(loser, frame.thing)
         port.send(Bound(frame.thing, epoch))
         self.notices.emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
         for attach, message, remote in self._waiting.pop(frame.thing, {}).values():
@@ -275,10 +277,6 @@ class Node:
         self._waiting.setdefault(frame.thing, {})[frame.tunnel] = (frame, message, port)
         port.waiting[frame.tunnel] = frame.thing
 
-    def _hold(self, orphans: Sequence[Candidate]) -> None:
-        for orphan in orphans:
-            self._wait(orphan.frame, orphan.message, orphan.remote)
-
     def _forget_waiting(self, port: Port, tunnel: bytes) -> None:
         thing = port.waiting.pop(tunnel, None)
         if thing is None:
@@ -295,7 +293,7 @@ class Node:
                 self.notices.emit("unbound", thing=thing, peer=port.peer, reason=reason)
         for tunnel in list(port.waiting):
             self._forget_waiting(port, tunnel)
-        self._hold(self.routes.lost(port, reason))
+        self.routes.lost(port, reason)
 
 
 def _peer_name(sock: trio.SocketStream) -> str:

@@ -22,6 +22,7 @@ from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
+    AttachLost,
     Event,
     Tunnel,
     TunnelAttached,
@@ -175,12 +176,18 @@ class Remote(Endpoint):
                 self.notices.emit("resumed", seconds=round(event.seconds, 3), **about)
         elif isinstance(event, TunnelDetached):
             self.notices.emit("detached", reason=event.text or event.reason.text, **about)
-            if self.link is not None:  # the edge's link was lost, not ours
-                tunnel.attach(self.link.outlet)
+            self._attach_again(tunnel)
+        elif isinstance(event, AttachLost):
+            self._attach_again(tunnel)
         elif isinstance(event, TunnelClosed):
             self._forget(tunnel)
             text = event.text or event.reason.text
             self.notices.emit("closed", reason=text, code=int(event.reason), **about)
+
+    def _attach_again(self, tunnel: RemoteTunnel) -> None:
+        """At once, if it was the edge's link that was lost; if ours, when there is a new one."""
+        if self.link is not None:
+            tunnel.attach(self.link.outlet)
 
     def _forget(self, tunnel: RemoteTunnel) -> None:
         if self._by_name.get((tunnel.thing, tunnel.service)) is tunnel:
