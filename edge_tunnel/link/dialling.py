@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +12,9 @@ from urllib.parse import urlsplit
 import trio
 
 from edge_tunnel.errors import ConfigError, LinkLost
+from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
-
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["Address", "Dial", "dial_websocket", "parse_url"]
 
@@ -89,7 +86,7 @@ async def _connect(address: Address, timeout: float, tls: ssl.SSLContext | None)
     except ssl.SSLError as error:
         problem = f"TLS with {where} failed: {error.reason or error}"
     except OSError as error:
-        problem = f"cannot reach {where}: {_plain(error)}"
+        problem = f"cannot reach {where}: {in_words(error)}"
     except trio.BrokenResourceError as error:
         problem = f"TLS with {where} failed: {error.__cause__ or 'the connection was closed'}"
     if stream is not None:
@@ -110,12 +107,3 @@ async def _secure(
         await trio.aclose_forcefully(stream)
         raise
     return secured
-
-
-def _plain(error: OSError) -> str:
-    """The system's words, without the tuple that trio wraps around several attempts."""
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    known = cause if isinstance(cause, OSError) else error
-    return (known.strerror or str(known)).lower()
