@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from edge_tunnel.cli.exits import CommandFailed, Exit
 
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
 
-Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     loaded = load_config(args.config)
-    set_up_logging(args.log_level or _python_level(loaded.config.log_level))
+    set_up_logging(args.log_level or loaded.config.log_level)
     for finding in loaded.findings:
         if finding.severity is Severity.WARNING:
             _log.warning("%s", finding)
@@ -72,10 +72,3 @@ async def _serve(config: EdgeConfig, as_json: bool, with_stdin: bool) -> None:
     ):
         edge.notices.call(reporter)
         await stop.wait()
-
-
-def _python_level(name: str) -> str:
-    """EMS has levels that Python's logging lacks."""
-    known = {"TRACE": "DEBUG", "WARN": "WARNING", "AUDIT": "WARNING", "FORCE": "ERROR"}
-    level = known.get(name.upper(), name.upper())
-    return level if isinstance(logging.getLevelName(level), int) else "WARNING"

@@ -18,9 +18,10 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
 
-__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging"]
+__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging", "write_fully"]
 
 _QUEUE: Final = 1024
 """Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
@@ -39,6 +40,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "link_lost": "link lost: {reason}",
     "link_refused": "refused by {url}: {reason}",
     "linked": "linked to {url}",
+    "listening": "listening on {where}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",
@@ -64,8 +66,13 @@ def words_of(notice: Notice) -> str:
         data = " ".join(f"{key}={value}" for key, value in notice.data.items())
         text = f"{notice.event} {data}".rstrip()
     else:
-        text = known.format_map({"seconds": 0.0, **notice.data})
+        text = known.format_map({"where": _where(notice), **notice.data})
     return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {text}"
+
+
+def _where(notice: Notice) -> object:
+    data = notice.data
+    return data["url"] if "url" in data else f"{data.get('host')}:{data.get('port')}"
 
 
 class Reporter:
@@ -110,12 +117,8 @@ class Reporter:
                 return
 
     def _waiting(self) -> list[str]:
-        lines = []
-        while True:
-            try:
-                lines.append(self._lines.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return lines
+        count = self._lines.statistics().current_buffer_used
+        return [self._lines.receive_nowait() for _ in range(count)]
 
     def close(self) -> None:
         """No more will be said; `write_all` ends when the rest is written."""
@@ -139,14 +142,12 @@ async def open_reporter(
     """A reporter for the length of the block; what it was told is written before the block ends."""
     reporter = Reporter(fd, as_json=as_json, on_broken=on_broken)
     scope = trio.CancelScope(shield=True)  # a cancelled command still says how it ended
-    written = trio.Event()
 
     async def write() -> None:
         with scope:
             await reporter.write_all()
-        written.set()
 
-    async with trio.open_nursery() as nursery:
+    async with open_plain_nursery() as nursery:
         nursery.start_soon(write)
         try:
             yield reporter

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from edge_tunnel.link.oserrors import in_words
+
 __all__ = ["why_not_open"]
 
 
@@ -16,4 +18,4 @@ def why_not_open(host: str, port: int, error: OSError) -> str:
         return f"cannot listen on {where}: not allowed; ports below 1024 are the system's"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"cannot listen on {where}: it is not an address of this machine"
-    return f"cannot listen on {where}: {(error.strerror or str(error)).lower()}"
+    return f"cannot listen on {where}: {in_words(error)}"

@@ -133,9 +133,7 @@ async def _listen(
             node.serve, host, address.port
         )
     except OSError as error:
-        raise CommandFailed(
-            Exit.CONFIGURATION, why_not_open(host, address.port, error)
-        ) from error
+        raise CommandFailed(Exit.CONFIGURATION, why_not_open(host, address.port, error)) from error
     for listener in listeners:
         bound_host, bound_port, *_ = listener.socket.getsockname()
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
