@@ -8,7 +8,7 @@ from typing import NoReturn, TypeAlias
 
 from edge_tunnel.cli.exits import CommandFailed, Exit
 
-__all__ = ["Parser", "Subparsers", "add_json", "add_log_level", "positive_seconds"]
+__all__ = ["Parser", "Subparsers", "add_json", "add_lifetime", "add_log_level", "positive_seconds"]
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
         "--json",
         action="store_true",
         help="events as JSON lines on stdout, `event` and `time` first; logs go to stderr",
+    )
+
+
+def add_lifetime(parser: argparse.ArgumentParser) -> None:
+    """The option of a command that another program starts."""
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="end when stdin ends: with the parent"
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``edge-tunnel connect`` does once it runs: one tunnel, on a local port or on stdin and stdout.
+"""What ``edge-tunnel connect`` does: one tunnel, on a local port or on stdin and stdout.
 
 The tunnel is opened before anything is offered to the user, so that a wrong name shows at once and
 as an exit code, not when the first connection is made.

@@ -12,6 +12,7 @@ from edge_tunnel.cli.access import Access, add_access, read_access
 from edge_tunnel.cli.arguments import (
     Subparsers,
     add_json,
+    add_lifetime,
     add_log_level,
     positive_seconds,
 )
@@ -74,6 +75,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     where.add_argument("--stdio", action="store_true", help="one stream, on stdin and stdout")
     _add_times(parser)
+    add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default="ERROR")
     parser.set_defaults(run=run)
@@ -106,6 +108,9 @@ def _address(text: str) -> tuple[str, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Carry until told to stop, or until the stream has ended."""
+    if args.stdio and args.exit_with_stdin:
+        text = "--exit-with-stdin reads stdin, and so does --stdio: give one of them"
+        raise CommandFailed(Exit.USAGE, text)
     access = read_access(args)
     set_up_logging(args.log_level)
     return trio.run(_connect, args, access)
@@ -115,7 +120,7 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
     watch = LinkWatch()
     target = Target(args.thing, args.service, args.connect_timeout, watch)
     async with (
-        open_stop() as stop,
+        open_stop(with_stdin=args.exit_with_stdin) as stop,
         open_reporter(as_json=args.json, on_broken=stop.set, fd=2 if args.stdio else 1) as reporter,
     ):
         try:

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from edge_tunnel.cli.arguments import Subparsers, add_json, add_log_level
+from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
 from edge_tunnel.cli.events import open_reporter, set_up_logging
 from edge_tunnel.cli.exits import Exit
 from edge_tunnel.cli.stopping import open_stop
@@ -45,9 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE", help="EMS config.json, or the same as .toml"
     )
-    parser.add_argument(
-        "--exit-with-stdin", action="store_true", help="end when stdin ends: with the parent"
-    )
+    add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default=None)
     parser.set_defaults(run=run)

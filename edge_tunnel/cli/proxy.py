@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from edge_tunnel.cli.arguments import Subparsers, add_json, add_log_level
+from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.ports import why_not_open
@@ -49,6 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
     where.add_argument("--listen", metavar="HOST:PORT", help="a loopback address; port 0: any free")
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
     parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default=None)
     parser.set_defaults(run=run)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     for address in config.listen:
         _demand_loopback(address)
     set_up_logging(args.log_level or config.log_level)
-    trio.run(_serve, config, args.json)
+    trio.run(_serve, config, args.json, args.exit_with_stdin)
     return Exit.DONE
 
 
@@ -106,10 +107,10 @@ def _settings(limits: NodeLimits) -> NodeSettings:
     )
 
 
-async def _serve(config: ProxyConfig, as_json: bool) -> None:
+async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
     node = Node(_settings(config.limits), one_key(config.dev_key.reveal()))
     async with (
-        open_stop() as stop,
+        open_stop(with_stdin=with_stdin) as stop,
         open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
         open_plain_nursery() as nursery,
     ):
