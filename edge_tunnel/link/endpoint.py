@@ -95,6 +95,7 @@ class Endpoint:
         self._dial = dial
         self._instance = secrets.token_bytes(16)
         self._timer = trio.Event()
+        self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
 
     # -- what a role adds
 
@@ -165,6 +166,7 @@ class Endpoint:
         self.notices.emit("connecting", url=url)
         async with self._dial(url) as transport:
             welcome = await self._greet(transport)
+            self._refusals.clear()
             settings = self.settings
             self.link = Link(
                 transport,
@@ -211,13 +213,23 @@ class Endpoint:
 
     def _lost(self, url: str, problem: Exception) -> None:
         was_linked, self.link, self.url = self._was_linked(), None, None
-        _log.info("%s: %s", url, problem)
-        event = "link_lost" if was_linked else "connect_failed"
-        self.notices.emit(event, url=url, reason=str(problem))
+        if isinstance(problem, LinkRefused):
+            self._say_refused(url, str(problem))
+        else:
+            _log.info("%s: %s", url, problem)
+            event = "link_lost" if was_linked else "connect_failed"
+            self.notices.emit(event, url=url, reason=str(problem))
         now = trio.current_time()
         for tunnel in list(self.tunnels.values()):
             tunnel.detach(now, Reason.SILENT, str(problem))
             self.tell(tunnel)
+
+    def _say_refused(self, url: str, reason: str) -> None:
+        """Somebody must do something about it; but one line for each new refusal is enough."""
+        self.notices.emit("link_refused", url=url, reason=reason)
+        level = logging.DEBUG if self._refusals.get(url) == reason else logging.ERROR
+        self._refusals[url] = reason
+        _log.log(level, "%s refuses this %s: %s", url, self.role, reason)
 
     # -- messages
 

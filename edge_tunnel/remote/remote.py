@@ -38,6 +38,9 @@ __all__ = ["Remote", "RemoteStatistics", "open_remote"]
 _ATTACH_TIMEOUT: Final = 30.0
 """Seconds until a new tunnel must be there, link and all: three connect timeouts."""
 
+_FINAL: Final = (Reason.NOT_AUTHORISED, Reason.VERSION, Reason.PROTOCOL_ERROR)
+"""Refusals of a link that come again however often it is tried."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteStatistics:
@@ -164,7 +167,8 @@ class Remote(Endpoint):
             tunnel.attach(self.link.outlet)
 
     def on_refused(self, error: LinkRefused) -> None:
-        raise error  # a wrong key does not become right; a person is waiting
+        if error.reason in _FINAL:
+            raise error  # a wrong key does not become right; a person is waiting
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         assert isinstance(tunnel, RemoteTunnel)
