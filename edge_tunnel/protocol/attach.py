@@ -18,6 +18,7 @@ from edge_tunnel.protocol.frames import (
     Reset,
     StreamFrame,
     TunnelFrame,
+    clip,
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
@@ -57,11 +58,16 @@ class RemoteTunnel(Tunnel):
         self._far_window = 0
         self._last_stream = 0
 
-    def attach(self, outlet: Outlet) -> None:
-        """Ask for an attach through this link. Bytes flow when TunnelAttached comes."""
+    def attach(self, outlet: Outlet, now: float) -> None:
+        """Ask for an attach through this link. Bytes flow when TunnelAttached comes.
+
+        A tunnel that is attached elsewhere leaves its link at once.
+        """
         if self.closed:
             return
         self._leave_outlet()
+        if self.detached_since is None:
+            self.detached_since = now
         self.epoch += 1
         self._candidate = outlet
         positions = self._positions()
@@ -82,9 +88,8 @@ class RemoteTunnel(Tunnel):
         )
         outlet.push(encode(frame))
 
-    def detach(self, now: float, reason: Reason, text: str = "") -> None:
-        self._candidate = None
-        super().detach(now, reason, text)
+    def uses(self, outlet: Outlet) -> bool:
+        return self._candidate is outlet or super().uses(outlet)
 
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
@@ -101,12 +106,6 @@ class RemoteTunnel(Tunnel):
         self.push(Open(self.id, stream.id, self.epoch, stream.incoming.limit))
         return stream
 
-    def receive(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
-        waiting = self._candidate is not None
-        if waiting and not isinstance(frame, (Attached, Close)):
-            return  # nothing of this epoch comes before its ATTACHED
-        super().receive(frame, now)
-
     def _dispatch(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if isinstance(frame, Attached):
             self._on_attached(frame, now)
@@ -114,23 +113,26 @@ class RemoteTunnel(Tunnel):
             super()._dispatch(frame, now)
 
     def _on_attached(self, frame: Attached, now: float) -> None:
-        outlet, self._candidate = self._candidate, None
+        outlet = self._candidate
         if outlet is None:
             return  # played again, or the link was lost meanwhile
         proof = attach_proof(self._secret, "attached", self.id, self.epoch, frame.positions)
         if not proves(frame.proof, proof):
             raise RemoteProtocolError("the other end could not prove that it is the same")
+        self._candidate = None
         self._attach_to(outlet, now, first=self._fresh)
         self._fresh = False
         self._far_window = frame.window
         self._go_on(frame.positions, frame.highest)
+        # what was delivered after ATTACH told our positions
+        self._send_owing(self.streams.values())
         self._measure(now)
 
     def _on_role_frame(self, _stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
         if not isinstance(frame, Accept):
             super()._on_role_frame(_stream, frame)
-        _stream.on_accept()
-        self._events.append(StreamAccepted(_stream))
+        elif _stream.on_accept():
+            self._events.append(StreamAccepted(_stream))
 
     def _go_on(self, positions: Iterable[Position], highest: int) -> None:
         waiting = [stream for stream in self.streams.values() if not stream.accepted]
@@ -140,7 +142,15 @@ class RemoteTunnel(Tunnel):
     def _push_close(self, reason: Reason, text: str) -> None:
         outlet = self._outlet or self._candidate  # a pending attach is taken back as well
         if outlet is not None:
-            outlet.push(encode(Close(self.id, 0, self.epoch, reason, text[:1024])))
+            outlet.push(encode(Close(self.id, 0, self.epoch, reason, clip(text))))
+
+    @property
+    def _is_under_way(self) -> bool:
+        return self._candidate is not None or super()._is_under_way
+
+    def _leave_outlet(self) -> None:
+        self._candidate = None
+        super()._leave_outlet()
 
 
 class EdgeTunnel(Tunnel):
@@ -206,7 +216,7 @@ class EdgeTunnel(Tunnel):
             return
         self._highest = frame.stream
         if len(self.streams) >= self.max_streams:
-            self.push(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
+            self.answer(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
             return
         self.opened += 1
         stream = Stream(self, frame.stream, window=self.window, limit=frame.limit)
