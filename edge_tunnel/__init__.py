@@ -1,0 +1,90 @@
+"""edge_tunnel: remote access to devices behind NAT, over one outbound WebSocket.
+
+The byte's way, one direction (the other is the same, mirrored)::
+
+    device's TCP socket
+      -> edge.edge        dials the service that a stream was opened for
+      -> link.splice      reads the socket, writes the stream
+      -> link.streams     trio's face of a stream
+      -> protocol.stream  keeps the byte for replay, and makes DATA when its turn comes
+      -> protocol.outlet  decides the order on the link
+      -> link.link        the one task that writes
+      -> link.websocket   one message is one frame
+    proxy node
+      -> proxy.node       reads the head of the message
+      -> proxy.routes     looks its tunnel up, and passes it on as it came
+    remote
+      -> link.link        the one task that reads
+      -> link.endpoint    finds the tunnel
+      -> protocol.tunnel  drops what is late, finds the stream
+      -> protocol.stream  puts the byte in order, once
+      -> link.splice      reads the stream, writes the technician's TCP socket
+
+The rooms: `protocol` (pure decisions; WIRE.md in it is the specification), `link` (the trio shell),
+the roles `edge`, `remote` and `proxy`, `config` (files), `cli` (commands), `testing` (doubles for
+your own tests). Imports go one way, roles -> link -> protocol; tests/test_rooms.py holds that.
+"""
+
+from __future__ import annotations
+
+from edge_tunnel.config.model import (
+    EdgeConfig,
+    HttpProxy,
+    LinkSettings,
+    Server,
+    Service,
+    TlsSettings,
+    TunnelSettings,
+)
+from edge_tunnel.config.secret import Secret
+from edge_tunnel.edge.edge import Edge, EdgeStatistics, open_edge
+from edge_tunnel.errors import (
+    ConfigError,
+    EdgeTunnelError,
+    LinkLost,
+    LinkRefused,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    StreamRefused,
+    TunnelEnded,
+)
+from edge_tunnel.link.notices import Notice
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
+from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.reasons import Reason
+from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
+
+__all__ = [
+    "ConfigError",
+    "Edge",
+    "EdgeConfig",
+    "EdgeStatistics",
+    "EdgeTunnelError",
+    "HttpProxy",
+    "LinkLost",
+    "LinkRefused",
+    "LinkSettings",
+    "LocalProtocolError",
+    "Node",
+    "NodeSettings",
+    "Notice",
+    "ProtocolError",
+    "Reason",
+    "Remote",
+    "RemoteProtocolError",
+    "RemoteStatistics",
+    "Secret",
+    "Server",
+    "Service",
+    "StreamRefused",
+    "TlsSettings",
+    "TunnelEnded",
+    "TunnelSettings",
+    "TunnelStream",
+    "__version__",
+    "one_key",
+    "open_edge",
+    "open_remote",
+]

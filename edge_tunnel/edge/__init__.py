@@ -1,0 +1,5 @@
+"""The edge: the Tunneling Subsystem on a device.
+
+`edge` binds, takes tunnels and serves their streams; `services` is the allow-list and the way to
+what is on it.
+"""

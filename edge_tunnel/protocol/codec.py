@@ -48,7 +48,7 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 
-__all__ = ["Route", "decode", "encode", "peek"]
+__all__ = ["Route", "check_data", "decode", "encode", "peek"]
 
 _MAX_NUMBER: Final = 2**63 - 1
 _MAX_NAMES: Final = 64
@@ -233,3 +233,26 @@ def peek(message: bytes) -> Route:
     if width is None or len(message) < 21 + width:
         raise RemoteProtocolError("bad stream id")
     return Route(kind, message[4:20], int.from_bytes(message[21 : 21 + width], "big"))
+
+
+def check_data(message: bytes, head: Route) -> None:
+    """Check the rest of a DATA frame's head, so that a node passes no garbage on.
+
+    Raises:
+      RemoteProtocolError: it is not one whole DATA frame.
+    """
+    start = _after_number(message, _after_number(message, 20))  # behind stream id and epoch
+    start = _after_number(message, start)  # and offset
+    width = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(message[start], 0) if start < len(message) else 0
+    size = int.from_bytes(message[start + 1 : start + 1 + width], "big")
+    whole = len(message) == start + 1 + width + size
+    if message[0] != 0x96 or not head.stream or not 0 < size <= MAX_DATA or not whole:
+        raise RemoteProtocolError("Data: bad head")
+
+
+def _after_number(message: bytes, start: int) -> int:
+    """Where the msgpack number that begins at `start` ends; beyond the message if it is none."""
+    first = message[start] if start < len(message) else 0xC1
+    if first < 0x80:
+        return start + 1
+    return start + {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(first, MAX_MESSAGE)

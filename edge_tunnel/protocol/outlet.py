@@ -29,6 +29,9 @@ class Outlet:
         # Bounded by its users: an endpoint pushes at most a handful of frames for each stream
         # and each frame received; a node counts (see proxy.routes) what it puts here.
         self._urgent: deque[bytes] = deque()
+        self.urgent_size = 0
+        """Bytes of urgent messages that wait."""
+
         self._turns: deque[Source] = deque()
         self._waiting: set[Source] = set()
         self.on_ready: Callable[[], None] = lambda: None
@@ -40,6 +43,7 @@ class Outlet:
     def push(self, message: bytes) -> None:
         """Send `message` before any data."""
         self._urgent.append(message)
+        self.urgent_size += len(message)
         self.on_ready()
 
     def ready(self, source: Source) -> None:
@@ -58,7 +62,9 @@ class Outlet:
     def next_message(self) -> bytes | None:
         """The message to send now; None if there is nothing to send."""
         if self._urgent:
-            return self._urgent.popleft()
+            urgent = self._urgent.popleft()
+            self.urgent_size -= len(urgent)
+            return urgent
         while self._turns:
             source = self._turns.popleft()
             message = source.next_message()

@@ -26,7 +26,15 @@ from edge_tunnel.protocol.sending import SendHalf, SendState
 from edge_tunnel.protocol.window import Budget, Window
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Carrier", "Stream"]
+__all__ = ["Carrier", "Stream", "StreamOwner"]
+
+
+class StreamOwner(Protocol):
+    """Whoever waits for a stream, in the shell; told by the tunnel's events."""
+
+    def readable(self) -> None: ...
+
+    def writable(self) -> None: ...
 
 
 class Carrier(Protocol):
@@ -36,6 +44,7 @@ class Carrier(Protocol):
     epoch: int
     budget: Budget
     trip: float
+    sent: int
 
     @property
     def attached(self) -> bool: ...
@@ -56,7 +65,7 @@ class Carrier(Protocol):
 class Stream:
     """The state of one stream at one end."""
 
-    __slots__ = ("_carrier", "accepted", "id", "incoming", "outgoing", "reason", "text")
+    __slots__ = ("_carrier", "accepted", "id", "incoming", "outgoing", "owner", "reason", "text")
 
     def __init__(self, carrier: Carrier, number: int, *, window: int, limit: int) -> None:
         """`window`: bytes that we take at first; `limit`: bytes that the far end takes at first."""
@@ -65,6 +74,7 @@ class Stream:
         self.incoming = ReceiveHalf(Window(carrier.budget, window))
         self.outgoing = SendHalf(limit)
         self.accepted = False
+        self.owner: StreamOwner | None = None  # the core never calls it
         self.reason: Reason | None = None  # set once, when the stream was reset
         self.text = ""
 
@@ -201,6 +211,7 @@ class Stream:
         """For the outlet: one DATA or END, or None."""
         offset, data = self.outgoing.take()
         if data:
+            self._carrier.sent += len(data)
             return encode(Data(*self._head(), offset, data))
         final = self.outgoing.take_end()
         return None if final is None else encode(End(*self._head(), final))

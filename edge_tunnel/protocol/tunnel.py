@@ -25,7 +25,7 @@ nothing is kept for later, because a resume says everything again from the state
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from edge_tunnel.errors import RemoteProtocolError
@@ -166,7 +166,10 @@ class Tunnel:
         self.closed: TunnelClosed | None = None
         self.opened = 0  # streams ever (statistics)
         self.received = 0  # bytes ever (statistics)
+        self.sent = 0  # bytes ever, those sent again included (statistics)
         self.detached_since: float | None = now
+        self.on_deadline: Callable[[], None] = lambda: None
+        """Called when `deadline` has become earlier; the shell's timer hangs itself in here."""
         self._outlet: Outlet | None = None
         self._events: deque[Event] = deque()
         self._answers: deque[bytes] = deque()  # what the peer made us say; see _MAX_ANSWERS
@@ -202,6 +205,7 @@ class Tunnel:
         if self.detached_since is None:
             self.detached_since = now
         self._events.append(TunnelDetached(reason, text))
+        self.on_deadline()
 
     # -- ask
 
@@ -270,6 +274,7 @@ class Tunnel:
     def delay_credit(self, stream: Stream, now: float) -> None:
         if not self._owing:
             self._owing_since = now
+            self.on_deadline()
         self._owing[stream] = None
         self._measure(now)
 

@@ -1,0 +1,332 @@
+"""The edge: binds its things, takes tunnels to its services, and dials what is on its list.
+
+It opens one outbound link and listens nowhere. What may be dialled is the device's own list; no
+node can widen it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from edge_tunnel.config.model import EdgeConfig, Service
+from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
+from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.link.dialling import Dial, dial_websocket
+from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
+from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.notices import Notice
+from edge_tunnel.link.splice import splice
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.attach import EdgeTunnel
+from edge_tunnel.protocol.frames import (
+    Attach,
+    Bind,
+    Bound,
+    LinkFrame,
+    StreamFrame,
+    TunnelFrame,
+    Unbind,
+    Unbound,
+)
+from edge_tunnel.protocol.stream import Stream
+from edge_tunnel.protocol.tunnel import (
+    Event,
+    StreamOpened,
+    Tunnel,
+    TunnelAttached,
+    TunnelClosed,
+    TunnelDetached,
+)
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Edge", "EdgeStatistics", "open_edge"]
+
+_log = logging.getLogger("edge_tunnel.edge")
+
+_CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for a service on or next to the device: a local network, generously."""
+
+_REBIND_DELAY: Final = 60.0
+"""Seconds until a thing that another edge took over is bound again. Two devices with one name
+would otherwise throw each other out without end; but if the other one leaves, we must come back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeStatistics:
+    """A snapshot."""
+
+    url: str | None
+    """Where the link goes; None: there is none at the moment."""
+
+    bound: tuple[str, ...]
+    tunnels: int
+    streams: int
+    streams_opened: int
+    """Streams ever."""
+
+
+class Edge(Endpoint):
+    """One device. Use `open_edge`."""
+
+    role = "edge"
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        services: Mapping[str, ServiceTarget],
+        dial: Dial,
+        nursery: trio.Nursery,
+    ) -> None:
+        super().__init__(_settings(config), dial)
+        self.config = config
+        self._services = dict(services)
+        self._nursery = nursery
+        # The edge issues the epochs of its binds. The clock makes those of a restarted process
+        # higher; where the clock went back, the node says which epoch is to be beaten.
+        self._bind_epoch = int(time.time() * 1000)
+        self._bound: set[str] = set()
+        self._streams_opened = 0
+
+    # -- for applications
+
+    def events(self) -> AsyncIterator[Notice]:
+        """What happens from now on, as the JSON lines of ``edge-tunnel edge --json``."""
+        return self.notices.subscribe()
+
+    def statistics(self) -> EdgeStatistics:
+        """A snapshot of this moment."""
+        return EdgeStatistics(
+            url=self.url,
+            bound=tuple(sorted(self._bound)),
+            tunnels=len(self.tunnels),
+            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()),
+            streams_opened=self._streams_opened,
+        )
+
+    async def wait_bound(self) -> None:
+        """Wait until every thing is bound."""
+        if self._bound >= set(self.config.things):
+            return
+        async for _ in self.notices.subscribe():
+            if self._bound >= set(self.config.things):
+                return
+
+    # -- binding
+
+    def on_linked(self) -> None:
+        self._bound.clear()
+        for thing in self.config.things:
+            self._bind(thing)
+
+    def _bind(self, thing: str, beat: int = 0) -> None:
+        self._bind_epoch = max(self._bind_epoch, beat) + 1
+        self.send(Bind(thing, self._bind_epoch))
+
+    def on_link_frame(self, frame: LinkFrame) -> None:
+        if isinstance(frame, Bound):
+            self._bound.add(frame.thing)
+            self.notices.emit("bound", thing=frame.thing, url=self.url, epoch=frame.epoch)
+        elif isinstance(frame, Unbound):
+            self._on_unbound(frame)
+        else:
+            super().on_link_frame(frame)
+
+    def _on_unbound(self, frame: Unbound) -> None:
+        reason = Reason.of(frame.reason)
+        if frame.thing in self._bound:
+            self._bound.discard(frame.thing)
+            self.notices.emit("unbound", thing=frame.thing, reason=frame.text or reason.text)
+            _log.warning("%s was unbound: %s", frame.thing, frame.text or reason.text)
+            self._nursery.start_soon(self._bind_again_later, frame.thing, frame.epoch)
+        elif reason is Reason.SUPERSEDED:  # our clock is behind the epoch of an earlier bind
+            self._bind(frame.thing, beat=frame.epoch)
+        else:
+            self.notices.emit("bind_refused", thing=frame.thing, reason=frame.text or reason.text)
+            _log.error("%s was not bound: %s", frame.thing, frame.text or reason.text)
+
+    async def _bind_again_later(self, thing: str, beat: int) -> None:
+        await trio.sleep(_REBIND_DELAY)
+        if thing not in self._bound:
+            self._bind(thing, beat)
+
+    # -- tunnels
+
+    def on_unknown_tunnel(self, frame: TunnelFrame | StreamFrame) -> None:
+        if isinstance(frame, Attach):
+            self._open(frame)
+
+    def on_tunnel_frame(self, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+        if isinstance(frame, Attach):
+            self._attach(tunnel, frame)
+        else:
+            super().on_tunnel_frame(tunnel, frame)
+
+    def _open(self, frame: Attach) -> None:
+        limit = self.config.tunnel.max_concurrent
+        if not frame.fresh:
+            self.refuse(frame, Reason.UNKNOWN_TUNNEL)
+        elif frame.thing not in self.config.things:
+            self.refuse(frame, Reason.NO_SUCH_THING, f"{frame.thing} is not served here")
+        elif frame.service not in self._services:
+            text = f"the device does not offer {frame.service!r}; it offers {self._offer()}"
+            self.refuse(frame, Reason.SERVICE_NOT_ALLOWED, text)
+        elif limit is not None and len(self.tunnels) >= limit:
+            text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
+            self.refuse(frame, Reason.REFUSED_BY_DEVICE, text)
+        else:
+            self._take(frame)
+
+    def _offer(self) -> str:
+        return ", ".join(sorted(self._services)) or "nothing"
+
+    def _take(self, frame: Attach) -> None:
+        settings = self.config.tunnel
+        try:
+            tunnel = EdgeTunnel(
+                frame,
+                now=trio.current_time(),
+                resume_timeout=settings.resume_timeout,
+                max_streams=settings.max_streams,
+            )
+        except RemoteProtocolError as error:
+            self.refuse(frame, Reason.PROTOCOL_ERROR, str(error))
+            return
+        self.add(tunnel)
+        self.notices.emit("tunnel_opened", **_about(tunnel))
+        self._attach(tunnel, frame)
+
+    def _attach(self, tunnel: Tunnel, frame: Attach) -> None:
+        if not isinstance(tunnel, EdgeTunnel) or self.link is None:
+            return
+        refused = tunnel.accept(frame, self.link.outlet, trio.current_time())
+        if refused is not None:
+            self.refuse(frame, refused)
+        self.tell(tunnel)
+
+    def on_event(self, tunnel: Tunnel, event: Event) -> None:
+        if isinstance(event, StreamOpened):
+            self._streams_opened += 1
+            self._nursery.start_soon(self._serve, tunnel, event.stream)
+        elif isinstance(event, TunnelAttached) and event.seconds is not None:
+            self.notices.emit("tunnel_resumed", seconds=round(event.seconds, 3), **_about(tunnel))
+        elif isinstance(event, TunnelDetached):
+            text = event.text or event.reason.text
+            self.notices.emit("tunnel_detached", reason=text, **_about(tunnel))
+        elif isinstance(event, TunnelClosed):
+            text = event.text or event.reason.text
+            self.notices.emit("tunnel_closed", reason=text, **_about(tunnel))
+
+    # -- streams
+
+    async def _serve(self, tunnel: Tunnel, core: Stream) -> None:
+        """One stream, from OPEN to its end."""
+        assert isinstance(tunnel, EdgeTunnel)
+        stream = TunnelStream(core)
+        target = self._services.get(tunnel.service)
+        about = {**_about(tunnel), "stream": core.id}
+        try:
+            if isinstance(target, Service):
+                await self._serve_tcp(stream, target, about)
+            elif target is not None:
+                await self._serve_application(stream, target, about)
+            else:  # taken off the list meanwhile
+                raise Refusal(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
+        except Refusal as refusal:
+            stream.abort(refusal.reason, refusal.text)
+            self.notices.emit("stream_refused", reason=refusal.text, **about)
+
+    async def _serve_tcp(
+        self, stream: TunnelStream, service: Service, about: Mapping[str, object]
+    ) -> None:
+        sock = await connect_service(service, _CONNECT_TIMEOUT)
+        stream.core.accept()
+        self.notices.emit("stream_opened", **about)
+        await splice(stream, sock, self.config.tunnel.buffer_size)
+
+    async def _serve_application(
+        self, stream: TunnelStream, server: StreamServer, about: Mapping[str, object]
+    ) -> None:
+        stream.core.accept()
+        self.notices.emit("stream_opened", **about)
+        try:
+            async with stream:
+                await server(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            _log.info("stream %s of %s: %s", stream.core.id, about["service"], error)
+            stream.abort(Reason.RESET, "the service broke off")
+        except Exception as error:  # noqa: BLE001 - an application's bug must not end the edge
+            _log.exception("the service %s failed", about["service"])
+            stream.abort(Reason.INTERNAL_ERROR, f"the service failed: {type(error).__name__}")
+
+    def leave(self) -> None:
+        """Unbind and say goodbye: remotes see their tunnels end now, not after a timeout."""
+        self.close_tunnels(Reason.SHUTTING_DOWN, "the edge was shut down")
+        for thing in self._bound:
+            self.send(Unbind(thing, self._bind_epoch))
+        if self.link is not None:
+            self.link.end(Reason.SHUTTING_DOWN, "the edge was shut down")
+
+
+@asynccontextmanager
+async def open_edge(
+    config: EdgeConfig,
+    services: Mapping[str, ServiceTarget] | None = None,
+    *,
+    dial: Dial | None = None,
+) -> AsyncIterator[Edge]:
+    """Run an edge for the length of the block; it links, binds and serves in the background.
+
+    Args:
+      config: from `edge_tunnel.load_config`, or made by hand.
+      services: more services, by name, beside those of `config.services`: a `Service`, or an async
+        function that is handed each stream (the application serves it itself, with no TCP).
+      dial: how to open a connection, for tests; the network if left out.
+
+    Raises:
+      LinkLost: the configured number of retries was used up.
+    """
+    targets: dict[str, ServiceTarget] = {each.name: each for each in config.services}
+    targets.update(services or {})
+    dial = dial or dial_websocket(config.link.connect_timeout)
+    async with open_plain_nursery() as nursery:
+        edge = Edge(config, targets, dial, nursery)
+        nursery.start_soon(edge.run)
+        try:
+            yield edge
+        finally:
+            await _say_goodbye(edge)
+            edge.notices.close()
+            nursery.cancel_scope.cancel()
+
+
+async def _say_goodbye(edge: Edge) -> None:
+    edge.leave()
+    if edge.link is not None:
+        with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline of its own
+            await edge.link.over.wait()
+
+
+def _settings(config: EdgeConfig) -> EndpointSettings:
+    link = config.link
+    return EndpointSettings(
+        urls=config.urls(),
+        key=config.app_key.reveal(),
+        greeting_timeout=link.connect_timeout,
+        ping_interval=link.ping_interval,
+        ping_timeout=link.ping_timeout,
+        retry_interval=link.retry_interval,
+        retries=link.retries,
+        first_delay=link.max_connect_delay,
+    )
+
+
+def _about(tunnel: Tunnel) -> dict[str, object]:
+    assert isinstance(tunnel, EdgeTunnel)
+    return {"tunnel": tunnel.id.hex(), "thing": tunnel.thing, "service": tunnel.service}

@@ -1,0 +1,45 @@
+"""What a device offers: the allow-list, and how a stream gets to its service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import trio
+
+from edge_tunnel.config.model import Service
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Refusal", "ServiceTarget", "StreamServer", "connect_service"]
+
+StreamServer: TypeAlias = Callable[[TunnelStream], Awaitable[object]]
+"""An application's own service: is handed each stream, which is closed when it returns."""
+
+ServiceTarget: TypeAlias = Service | StreamServer
+
+
+class Refusal(Exception):
+    """The service could not be reached: what the remote is told."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(reason, text)
+        self.reason = reason
+        self.text = text
+
+
+async def connect_service(service: Service, timeout: float) -> trio.SocketStream:
+    """A connection to the service. `timeout` in seconds. Raises Refusal."""
+    where = f"{service.host}:{service.port}"
+    try:
+        with trio.fail_after(timeout):
+            return await trio.open_tcp_stream(service.host, service.port)
+    except trio.TooSlowError:
+        raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
+    except ConnectionRefusedError:
+        raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
+    except OSError as error:
+        text = str(error)
+        if "refused" in text.lower() or "ECONNREFUSED" in text:
+            raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
+        raise Refusal(Reason.UNREACHABLE, f"{where} cannot be reached: {text}") from None

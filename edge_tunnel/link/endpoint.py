@@ -1,0 +1,291 @@
+"""What an edge and a remote have in common: links come and go, tunnels stay.
+
+An endpoint keeps one link up. It dials its candidates in their order, greets, runs the link until
+it is lost, and dials again. Tunnels live here, not on the link: when a link is lost they are
+detached and keep everything; what brings them back is their role's business (`on_linked`: an edge
+binds its things, a remote attaches its tunnels).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import trio
+
+from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
+from edge_tunnel.link.backoff import Backoff
+from edge_tunnel.link.dialling import Dial
+from edge_tunnel.link.link import Link
+from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.transport import Transport
+from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.frames import (
+    Bye,
+    Close,
+    Frame,
+    Hello,
+    LinkFrame,
+    Ping,
+    Pong,
+    StreamFrame,
+    TunnelFrame,
+    Welcome,
+)
+from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
+from edge_tunnel.protocol.tunnel import (
+    Event,
+    StreamAccepted,
+    StreamBroken,
+    StreamReadable,
+    StreamWritable,
+    Tunnel,
+)
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Endpoint", "EndpointSettings"]
+
+_log = logging.getLogger("edge_tunnel.link")
+
+_HURRY: Final = 1.0
+"""Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """How an endpoint reaches its nodes. Seconds."""
+
+    urls: Sequence[str]
+    """Candidates, in order; after the last comes the first."""
+
+    key: str
+    greeting_timeout: float = 10.0
+    ping_interval: float = 5.0
+    ping_timeout: float = 10.0
+    retry_interval: float = 10.0
+    retries: int | None = None
+    """Attempts in a row that may fail before the endpoint gives up; None: any number."""
+
+    first_delay: float = 0.0
+    """The first attempt waits a random part of this."""
+
+
+class Endpoint:
+    """One end: its link of the moment and its tunnels. Subclasses are the roles."""
+
+    role = ""
+
+    def __init__(self, settings: EndpointSettings, dial: Dial) -> None:
+        self.settings = settings
+        self.notices = Notices()
+        self.tunnels: dict[bytes, Tunnel] = {}
+        self.link: Link | None = None
+        self.url: str | None = None
+        """Where the link of the moment goes."""
+        self._dial = dial
+        self._instance = secrets.token_bytes(16)
+        self._timer = trio.Event()
+
+    # -- what a role adds
+
+    def on_linked(self) -> None:
+        """There is a new link: `self.link`."""
+
+    def on_link_frame(self, frame: LinkFrame) -> None:
+        """A frame of the link that is not PING, PONG or BYE."""
+        raise RemoteProtocolError(f"{type(frame).__name__} goes the other way")
+
+    def on_unknown_tunnel(self, frame: TunnelFrame | StreamFrame) -> None:
+        """A frame of a tunnel that is not here: late, unless the role knows better."""
+
+    def on_event(self, tunnel: Tunnel, event: Event) -> None:
+        """Something happened to a tunnel that its streams' users are not told otherwise."""
+
+    def on_refused(self, error: LinkRefused) -> None:
+        """The node refused the greeting. Raise to give up; return to try again later."""
+
+    # -- links
+
+    async def run(self) -> None:
+        """Keep a link up until cancelled. Raises LinkLost when `retries` are used up."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            await self._keep_linked()
+            nursery.cancel_scope.cancel()
+
+    async def _keep_linked(self) -> None:
+        backoff = Backoff(self.settings.retry_interval)
+        await trio.sleep(backoff.next_delay(self.settings.first_delay))
+        failures = 0
+        while True:
+            for url in self.settings.urls:
+                try:
+                    await self._one_link(url, backoff)
+                except LinkRefused as error:
+                    self.on_refused(error)
+                    problem: Exception = error
+                except LinkLost as error:
+                    problem = error
+                failures = 0 if self._was_linked() else failures + 1
+                if self.settings.retries is not None and failures > self.settings.retries:
+                    raise LinkLost(f"gave up after {failures} attempts: {problem}") from None
+                self._lost(url, problem)
+            await trio.sleep(backoff.next_delay(_HURRY if self.tunnels else None))
+
+    async def _one_link(self, url: str, backoff: Backoff) -> None:
+        """Dial, greet, and run one link until it is lost. Always raises."""
+        self.notices.emit("connecting", url=url)
+        async with self._dial(url) as transport:
+            welcome = await self._greet(transport)
+            backoff.succeeded()
+            settings = self.settings
+            self.link = Link(
+                transport,
+                silence=settings.ping_interval + settings.ping_timeout,
+                ping_interval=settings.ping_interval,
+            )
+            self.url = url
+            self.notices.emit("linked", url=url, node=welcome.node)
+            if welcome.notice:
+                _log.warning("%s", welcome.notice)
+                self.notices.emit("notice", text=welcome.notice)
+            self.on_linked()
+            await self.link.run(self._on_message)
+
+    async def _greet(self, transport: Transport) -> Welcome:
+        settings = self.settings
+        silence = settings.ping_interval + settings.ping_timeout
+        hello = Hello(
+            OLDEST,
+            NEWEST,
+            self.role,
+            SOFTWARE,
+            settings.key,
+            self._instance,
+            int(silence * 1000),
+            FEATURES,
+        )
+        try:
+            with trio.fail_after(settings.greeting_timeout):
+                await transport.send(encode(hello))
+                answer = decode(await transport.receive())
+        except trio.TooSlowError:
+            raise LinkLost(f"no greeting within {settings.greeting_timeout:g} s") from None
+        except RemoteProtocolError as error:
+            raise LinkLost(f"the node greeted with nonsense: {error}") from None
+        if isinstance(answer, Bye):
+            raise LinkRefused(Reason.of(answer.reason), answer.text)
+        if not isinstance(answer, Welcome):
+            raise LinkLost(f"the node greeted with {type(answer).__name__}")
+        return answer
+
+    def _was_linked(self) -> bool:
+        return self.link is not None
+
+    def _lost(self, url: str, problem: Exception) -> None:
+        was_linked, self.link, self.url = self._was_linked(), None, None
+        _log.info("%s: %s", url, problem)
+        event = "link_lost" if was_linked else "connect_failed"
+        self.notices.emit(event, url=url, reason=str(problem))
+        now = trio.current_time()
+        for tunnel in list(self.tunnels.values()):
+            tunnel.detach(now, Reason.SILENT, str(problem))
+            self.tell(tunnel)
+
+    # -- messages
+
+    def _on_message(self, message: bytes) -> None:
+        tunnel_id = peek(message).tunnel
+        if tunnel_id is None:
+            self._on_link_frame(decode(message))
+            return
+        tunnel = self.tunnels.get(tunnel_id)
+        try:
+            frame = cast("TunnelFrame | StreamFrame", decode(message))
+        except RemoteProtocolError as error:
+            # the far end's fault, not the link's: others share the link
+            if tunnel is not None:
+                tunnel.close(Reason.PROTOCOL_ERROR, str(error))
+                self.tell(tunnel)
+            return
+        if tunnel is None:
+            self.on_unknown_tunnel(frame)
+            return
+        self.on_tunnel_frame(tunnel, frame)
+
+    def on_tunnel_frame(self, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+        """A frame of a tunnel that is here."""
+        tunnel.receive(frame, trio.current_time())
+        self.tell(tunnel)
+
+    def _on_link_frame(self, frame: Frame) -> None:
+        if isinstance(frame, Ping):
+            self.send(Pong(frame.nonce))
+        elif isinstance(frame, Bye):
+            raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
+        elif not isinstance(frame, Pong):
+            self.on_link_frame(cast("LinkFrame", frame))
+
+    def send(self, frame: Frame) -> None:
+        """Send a control frame, if there is a link."""
+        if self.link is not None:
+            self.link.outlet.push(encode(frame))
+
+    # -- tunnels
+
+    def add(self, tunnel: Tunnel) -> None:
+        """Keep this tunnel until it is closed."""
+        tunnel.on_deadline = self._wake_timer
+        self.tunnels[tunnel.id] = tunnel
+        self._wake_timer()
+
+    def tell(self, tunnel: Tunnel) -> None:
+        """Pass on what happened to a tunnel; every call of its core is followed by this."""
+        for event in tunnel.events():
+            if isinstance(event, (StreamReadable, StreamWritable, StreamAccepted, StreamBroken)):
+                _wake(event)
+            self.on_event(tunnel, event)
+        if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
+            del self.tunnels[tunnel.id]
+
+    def refuse(self, frame: TunnelFrame, reason: Reason, text: str = "") -> None:
+        """Answer an attach with no."""
+        self.send(Close(frame.tunnel, 0, frame.epoch, reason, text))
+
+    def close_tunnels(self, reason: Reason, text: str = "") -> None:
+        """End all tunnels; the far ends are told if the link has time for it."""
+        for tunnel in list(self.tunnels.values()):
+            tunnel.close(reason, text)
+            self.tell(tunnel)
+
+    # -- time
+
+    def _wake_timer(self) -> None:
+        self._timer.set()
+
+    async def _keep_time(self) -> None:
+        """Call each tunnel's `tick` when it wants to be; sleep for ever when none does."""
+        while True:
+            deadlines = [tunnel.deadline() for tunnel in self.tunnels.values()]
+            due = min((each for each in deadlines if each is not None), default=math.inf)
+            with trio.move_on_at(due):
+                await self._timer.wait()
+            self._timer = trio.Event()
+            now = trio.current_time()
+            for tunnel in list(self.tunnels.values()):
+                tunnel.tick(now)
+                self.tell(tunnel)
+
+
+def _wake(event: StreamReadable | StreamWritable | StreamAccepted | StreamBroken) -> None:
+    owner = event.stream.owner
+    if owner is None:
+        return
+    if not isinstance(event, StreamReadable):
+        owner.writable()
+    if isinstance(event, (StreamReadable, StreamBroken)):
+        owner.readable()

@@ -1,0 +1,87 @@
+"""A tunnel's stream and a TCP socket, joined.
+
+Both ways at once, each half on its own: an EOF goes over as an EOF and leaves the other way open.
+What must never happen is that a cut looks like an end (DESIGN.md section 2, invariant 3). So the
+socket is set to be reset whenever it is closed (SO_LINGER with 0 s) - by us on an error, and by the
+kernel when this process is killed - and only when both halves have ended as they should is that
+taken back, so that close() is a plain close.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import trio
+
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.sending import SendState
+from edge_tunnel.reasons import Reason
+
+__all__ = ["reset_socket", "splice"]
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_PLAIN_CLOSE = struct.pack("ii", 0, 0)
+
+
+async def splice(stream: TunnelStream, sock: trio.SocketStream, read_size: int) -> None:
+    """Carry bytes both ways until both halves have ended or the connection is broken.
+
+    `read_size`: bytes that one read takes from the socket. Both ends are closed afterwards. Raises
+    nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
+    """
+    clean = False
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_to_tunnel, stream, sock, read_size, nursery.cancel_scope)
+            nursery.start_soon(_to_socket, stream, sock, nursery.cancel_scope)
+        clean = not nursery.cancel_scope.cancel_called
+        if clean:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
+    finally:
+        sock.socket.close()
+        if not clean:
+            stream.abort()
+        with trio.CancelScope(shield=True):
+            await stream.aclose()
+
+
+def reset_socket(sock: trio.SocketStream) -> None:
+    """Close a socket so that its user sees a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.socket.close()
+
+
+async def _to_tunnel(
+    stream: TunnelStream, sock: trio.SocketStream, read_size: int, scope: trio.CancelScope
+) -> None:
+    try:
+        while True:
+            data = await sock.receive_some(read_size)
+            if not data:
+                await stream.send_eof()
+                return
+            await stream.send_all(data)
+    except trio.BrokenResourceError:
+        if stream.core.outgoing.state is not SendState.STOPPED:
+            stream.abort(Reason.RESET, "the connection was reset")
+            scope.cancel()
+        # else the far end wants no more of this; the other way goes on
+
+
+async def _to_socket(
+    stream: TunnelStream, sock: trio.SocketStream, scope: trio.CancelScope
+) -> None:
+    try:
+        while True:
+            data = await stream.receive_some()
+            if not data:
+                await sock.send_eof()
+                return
+            await sock.send_all(data)
+    except trio.BrokenResourceError:
+        if stream.core.reason is not None:
+            scope.cancel()
+        else:
+            stream.stop_receiving()  # the socket takes no more; what it sent before is still good

@@ -1,0 +1,222 @@
+"""A tunnel's stream as trio knows streams.
+
+All decisions are the core's (protocol/stream.py); this file waits. It follows the contract of
+`trio.abc.HalfCloseableStream` to the letter and passes trio's own checks, also with a reconnect in
+the middle: a lost link is not an error here, just a pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from edge_tunnel.errors import StreamRefused, TunnelEnded
+from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.receiving import ReceiveState
+from edge_tunnel.protocol.sending import SendState
+from edge_tunnel.protocol.stream import Stream
+from edge_tunnel.reasons import Reason
+
+__all__ = ["TunnelStream"]
+
+
+class TunnelStream(trio.abc.HalfCloseableStream):
+    """One connection through the tunnel.
+
+    `receive_some` counts what it returns as delivered: the far end's memory of it is freed, and new
+    credit is given. A reader that does not come back therefore stops the sender after one window.
+
+    Errors are trio's, with ours as ``__cause__``: a BrokenResourceError from `TunnelEnded` (the
+    tunnel is over) or `StreamRefused` (this stream was refused or reset), with the reason.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.core = stream
+        stream.owner = self
+        self._closed = False
+        self._ended = False  # send_eof was called
+        self._sending = _Turn("another task is sending on this stream")
+        self._receiving = _Turn("another task is receiving from this stream")
+        self._changed_out = trio.lowlevel.ParkingLot()
+        self._changed_in = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<TunnelStream {self.core!r}>"
+
+    # -- what the tunnel says
+
+    def readable(self) -> None:
+        """Look again at what can be read."""
+        self._changed_in.unpark_all()
+
+    def writable(self) -> None:
+        """Look again at what can be written, or whether the stream is accepted or over."""
+        self._changed_out.unpark_all()
+
+    # -- sending
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with self._sending.taken():
+            self._check_sending()
+            await trio.lowlevel.checkpoint()
+            if len(data) <= min(self.core.outgoing.room, MAX_DATA):
+                self._check_sending()
+                self.core.write(data)  # the common case, and `bytes` are not copied
+            else:
+                await self._send_in_parts(data)
+
+    async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
+        done = 0
+        with memoryview(data) as view:
+            while done < len(view):
+                await self._room()
+                part = view[done : done + min(self.core.outgoing.room, MAX_DATA)]
+                self.core.write(part)
+                done += len(part)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        with self._sending.taken():
+            self._check_sending()
+            await trio.lowlevel.checkpoint()
+            await self._room()
+
+    async def send_eof(self) -> None:
+        with self._sending.taken():
+            if self._closed:
+                raise trio.ClosedResourceError("this stream was closed")
+            if self._ended:
+                await trio.lowlevel.checkpoint()
+                return
+            self._check_sending()
+            self._end()
+            await trio.lowlevel.checkpoint()
+
+    # -- receiving
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is None:
+            max_bytes = MAX_DATA
+        elif not isinstance(max_bytes, int):
+            raise TypeError("max_bytes must be an integer")
+        elif max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiving.taken():
+            self._check_receiving()
+            await trio.lowlevel.checkpoint()
+            self._check_receiving()
+            while not self.core.incoming.readable:
+                await self._changed_in.park()
+                self._check_receiving()
+            return self.core.take(max_bytes, trio.current_time())
+
+    def stop_receiving(self) -> None:
+        """Read no more: the far end is told, and its writer gets BrokenResourceError.
+
+        Without this, a far end that writes would hang on its credit for ever.
+        """
+        self.core.stop()
+
+    # -- the whole stream
+
+    async def wait_accepted(self) -> None:
+        """Wait until the device says that the service answered.
+
+        Raises:
+          StreamRefused: it did not, and why.
+          TunnelEnded: the tunnel is over.
+        """
+        while not self.core.accepted:
+            if self.core.reason is not None:
+                raise _error(self.core)
+            await self._changed_out.park()
+
+    async def wait_delivered(self) -> None:
+        """After `send_eof`: wait until the far end has delivered every byte and the end.
+
+        Raises BrokenResourceError if the stream is reset instead.
+        """
+        while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING):
+            await self._changed_out.park()
+        if self.core.outgoing.state is SendState.BROKEN:
+            raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
+
+    async def wait_gone(self) -> None:
+        """Wait until the sending half is over, delivered or reset."""
+        while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING, SendState.STOPPED):
+            await self._changed_out.park()
+
+    def abort(self, reason: Reason = Reason.RESET, text: str = "") -> None:
+        """End the stream as an RST ends a connection: both users see an error."""
+        self._closed = True
+        self.core.reset(reason, text)
+        self.readable()
+        self.writable()
+
+    async def aclose(self) -> None:
+        """End what is sent, read no more. What was sent is still delivered, in the background."""
+        if not self._closed:
+            self._closed = True
+            if self.core.reason is None:
+                self._end()
+                if self.core.incoming.state is not ReceiveState.DONE:
+                    self.core.stop()
+            self.readable()
+            self.writable()
+        await trio.lowlevel.checkpoint()
+
+    # -- inside
+
+    def _end(self) -> None:
+        self._ended = True
+        if self.core.outgoing.state is SendState.OPEN:
+            self.core.end()
+
+    async def _room(self) -> None:
+        self._check_sending()
+        while self.core.outgoing.room == 0:
+            await self._changed_out.park()
+            self._check_sending()
+
+    def _check_sending(self) -> None:
+        if self._closed or self._ended:
+            raise trio.ClosedResourceError("this stream was closed for sending")
+        if self.core.reason is not None:
+            raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
+        if self.core.outgoing.state is not SendState.OPEN:
+            raise trio.BrokenResourceError("the far end receives no more")
+
+    def _check_receiving(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        if self.core.reason is not None:
+            raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
+        if self.core.incoming.state is ReceiveState.STOPPED:
+            raise trio.ClosedResourceError("this stream was closed for receiving")
+
+
+class _Turn:
+    """trio's rule for streams: two tasks at once are an error, not a queue."""
+
+    __slots__ = ("_busy", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._busy = False
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        if self._busy:
+            raise trio.BusyResourceError(self._text)
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+
+def _error(stream: Stream) -> TunnelEnded:
+    reason = stream.reason or Reason.RESET
+    kind = StreamRefused if reason >= Reason.CONNECTION_REFUSED else TunnelEnded
+    return kind(reason, stream.text)

@@ -1,0 +1,292 @@
+"""The routing table of a node: which two ports a tunnel's frames go between.
+
+A node keeps no byte state. Of a frame it reads kind, tunnel id and stream id, and passes the
+message on as it came. What it holds for a tunnel is a queue for each stream and direction, bounded
+by the window that the receiving *endpoint* gave; a peer that sends more loses the tunnel.
+
+An ATTACH makes its port a *candidate*. Only when the edge answers ATTACHED - that is, when the
+proof was good - does the candidate become the tunnel's remote end. So a stolen tunnel id takes
+nothing from the tunnel's owner, and bytes flow on the old path until the new one stands.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from edge_tunnel.protocol.codec import Route as Head
+from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind
+from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.port import Port
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Candidate", "Route", "Routes"]
+
+MAX_QUEUE: Final = MAX_WINDOW + 1024 * 1024
+"""Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads."""
+
+MAX_URGENT: Final = 4 * 1024 * 1024
+"""Bytes of control frames that may wait for a port. Honest tunnels keep a handful of frames of 50
+bytes each; only a flood gets here, and the tunnel that it comes from is closed."""
+
+_IN_ORDER: Final = (Kind.DATA, Kind.END)
+"""Frames that keep their place in their stream; all others are urgent."""
+
+
+class StreamQueue:
+    """Messages of one stream, one way, waiting for their turn at a port's outlet."""
+
+    __slots__ = ("_key", "_messages", "_route", "size")
+
+    def __init__(self, route: Route, key: tuple[bool, int]) -> None:
+        self._route = route
+        self._key = key
+        self._messages: deque[bytes] = deque()
+        self.size = 0
+
+    def append(self, message: bytes) -> None:
+        self._messages.append(message)
+        self.size += len(message)
+
+    def next_message(self) -> bytes | None:
+        """For the outlet. An empty queue leaves the table."""
+        if not self._messages:
+            self._route.queues.pop(self._key, None)
+            return None
+        message = self._messages.popleft()
+        self.size -= len(message)
+        return message
+
+
+class Candidate(NamedTuple):
+    """An ATTACH that its edge has not answered yet."""
+
+    frame: Attach
+    message: bytes
+    remote: Port
+    edge: Port
+
+
+class Route:
+    """One tunnel at this node."""
+
+    __slots__ = (
+        "candidate", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
+        "service", "thing", "tunnel",
+    )  # fmt: skip
+
+    def __init__(self, attach: Attach) -> None:
+        self.tunnel = attach.tunnel
+        self.thing = attach.thing
+        self.service = attach.service
+        self.epoch = 0  # of the attach that stands
+        self.edge: Port | None = None
+        self.remote: Port | None = None
+        self.candidate: Candidate | None = None
+        self.opened = False
+        self.from_edge = 0  # bytes of messages passed on
+        self.from_remote = 0
+        self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
+
+    def about(self) -> dict[str, object]:
+        """For an event."""
+        return {"tunnel": self.tunnel.hex(), "thing": self.thing, "service": self.service}
+
+
+class Routes:
+    """All tunnels of a node."""
+
+    def __init__(self, emit: Callable[..., None]) -> None:
+        """`emit(event, **data)` is told what happens to tunnels."""
+        self._routes: dict[bytes, Route] = {}
+        self._emit = emit
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    # -- attaching
+
+    def attach(self, frame: Attach, message: bytes, remote: Port, edge: Port) -> None:
+        """A remote asks: make it the candidate, and let the edge decide."""
+        route = self._routes.get(frame.tunnel)
+        if route is None:
+            route = self._routes[frame.tunnel] = Route(frame)
+        self._drop_candidate(route)
+        route.candidate = Candidate(frame, message, remote, edge)
+        remote.routes.add(route)
+        edge.routes.add(route)
+        edge.outlet.push(message)
+
+    def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
+        """The edge agrees: the candidate is the tunnel's remote end from here on."""
+        route = self._routes.get(frame.tunnel)
+        candidate = None if route is None else route.candidate
+        if route is None or candidate is None or candidate.edge is not edge:
+            return
+        if candidate.frame.epoch != frame.epoch:
+            return
+        old = (route.edge, route.remote)
+        self._drop_queues(route)  # of the older epoch: they would be thrown away over there
+        route.epoch, route.edge, route.remote = frame.epoch, edge, candidate.remote
+        route.candidate = None
+        for port in old:
+            self._unhook(route, port)
+        route.remote.outlet.push(message)
+        event = "tunnel_attached" if route.opened else "tunnel_opened"
+        route.opened = True
+        self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
+
+    # -- forwarding
+
+    def forward(self, head: Head, message: bytes, source: Port) -> None:
+        """Pass a message on; one that is not from an attached port is dropped."""
+        route = self._routes.get(head.tunnel or b"")
+        if route is None:
+            return
+        if source is route.remote:
+            towards_edge, target = True, route.edge
+            route.from_remote += len(message)
+        elif source is route.edge:
+            towards_edge, target = False, route.remote
+            route.from_edge += len(message)
+        else:
+            return
+        if target is None:
+            return  # the far end is away; a resume sends it again
+        if head.kind in _IN_ORDER:
+            self._enqueue(route, (towards_edge, head.stream), message, target)
+        elif target.outlet.urgent_size < MAX_URGENT:
+            target.outlet.push(message)
+        else:
+            self._overrun(route, "a flood of control frames")
+
+    def _enqueue(self, route: Route, key: tuple[bool, int], message: bytes, target: Port) -> None:
+        queue = route.queues.get(key)
+        if queue is None:
+            queue = route.queues[key] = StreamQueue(route, key)
+        queue.append(message)
+        if queue.size > MAX_QUEUE:
+            self._overrun(route, f"stream {key[1]} sent past its credit")
+        else:
+            target.outlet.ready(queue)
+
+    def _overrun(self, route: Route, text: str) -> None:
+        close = Close(route.tunnel, 0, route.epoch, Reason.FLOW_CONTROL, text)
+        for port in (route.edge, route.remote):
+            if port is not None:
+                port.send(close)
+        self._remove(route, close.reason, text)
+
+    # -- ending
+
+    def close(self, frame: Close, message: bytes, source: Port) -> None:
+        """CLOSE from an end: the tunnel is over, or an attach is refused or taken back."""
+        route = self._routes.get(frame.tunnel)
+        if route is None:
+            return
+        candidate = route.candidate
+        if candidate is not None and frame.epoch == candidate.frame.epoch > route.epoch:
+            self._close_candidate(route, candidate, frame, message, source)
+        elif source in (route.edge, route.remote):
+            far = route.edge if source is route.remote else route.remote
+            if far is not None:
+                far.outlet.push(message)
+            self._remove(route, frame.reason, frame.text)
+
+    def _close_candidate(
+        self, route: Route, candidate: Candidate, frame: Close, message: bytes, source: Port
+    ) -> None:
+        if source is candidate.edge:  # refused
+            candidate.remote.outlet.push(message)
+        elif source is candidate.remote:  # taken back
+            candidate.edge.outlet.push(message)
+        else:
+            return
+        self._drop_candidate(route)
+        if route.remote is None:
+            self._remove(route, frame.reason, frame.text)
+
+    def lost(self, port: Port, text: str) -> list[Candidate]:
+        """A link is gone: detach its tunnels, and tell the other ends to wait.
+
+        Returns the attaches that a lost edge has not answered: they wait for its next bind.
+        """
+        return [
+            orphan
+            for route in list(port.routes)
+            if (orphan := self._leave(route, port, text)) is not None
+        ]
+
+    def displaced(self, port: Port, thing: str) -> list[Candidate]:
+        """The port lost a thing to a higher epoch: as `lost`, for the tunnels to that thing."""
+        text = "the device has a newer link"
+        return [
+            orphan
+            for route in list(port.routes)
+            if route.thing == thing and (orphan := self._leave(route, port, text)) is not None
+        ]
+
+    def _leave(self, route: Route, port: Port, text: str) -> Candidate | None:
+        """The port is no longer an end of the route; returns the attach that it leaves open."""
+        candidate = route.candidate
+        orphan = candidate if candidate is not None and candidate.edge is port else None
+        if candidate is not None and port in (candidate.edge, candidate.remote):
+            self._drop_candidate(route)
+        if port in (route.edge, route.remote):
+            self._detach(route, port, text)
+        port.routes.discard(route)
+        if route.edge is None and route.remote is None and route.candidate is None:
+            self._forget(route)
+        return orphan
+
+    def _detach(self, route: Route, port: Port, text: str) -> None:
+        self._drop_queues(route)
+        far = route.remote if port is route.edge else route.edge
+        if port is route.edge:
+            route.edge = None
+        else:
+            route.remote = None
+        if far is not None:
+            far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, text[:1024]))
+        side = "remote" if far is route.edge else "edge"
+        self._emit("tunnel_detached", side=side, reason=text, **route.about())
+
+    # -- inside
+
+    def _unhook(self, route: Route, port: Port | None) -> None:
+        """Take the route off a port that is not one of its ends (any more)."""
+        if port is not None and port not in (route.edge, route.remote):
+            port.routes.discard(route)
+
+    def _drop_candidate(self, route: Route) -> None:
+        candidate, route.candidate = route.candidate, None
+        if candidate is not None:
+            self._unhook(route, candidate.remote)
+            self._unhook(route, candidate.edge)
+
+    def _drop_queues(self, route: Route) -> None:
+        for (towards_edge, _), queue in route.queues.items():
+            port = route.edge if towards_edge else route.remote
+            if port is not None:
+                port.outlet.discard(queue)
+        route.queues.clear()
+
+    def _remove(self, route: Route, reason: int, text: str) -> None:
+        self._forget(route)
+        self._emit(
+            "tunnel_closed",
+            reason=text or Reason.of(reason).text,
+            from_edge=route.from_edge,
+            from_remote=route.from_remote,
+            **route.about(),
+        )
+
+    def _forget(self, route: Route) -> None:
+        self._drop_queues(route)
+        self._drop_candidate(route)
+        for port in (route.edge, route.remote):
+            if port is not None:
+                port.routes.discard(route)
+        route.edge = route.remote = None
+        self._routes.pop(route.tunnel, None)

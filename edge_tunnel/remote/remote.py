@@ -1,0 +1,246 @@
+"""The remote: opens tunnels to services of things, and streams in them.
+
+It drives every attach. When a tunnel is detached - its own link was lost, or the edge's was - it
+attaches again over the link of the moment; a node holds the ATTACH until the thing is bound again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, TunnelEnded
+from edge_tunnel.link.dialling import Dial, dial_websocket
+from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
+from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.notices import Notice
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.attach import RemoteTunnel
+from edge_tunnel.protocol.tunnel import (
+    RESUME_TIMEOUT,
+    Event,
+    Tunnel,
+    TunnelAttached,
+    TunnelClosed,
+    TunnelDetached,
+)
+from edge_tunnel.reasons import Reason
+from edge_tunnel.remote.forward import forward
+
+__all__ = ["Remote", "RemoteStatistics", "open_remote"]
+
+_ATTACH_TIMEOUT: Final = 30.0
+"""Seconds until a new tunnel must be there, link and all: three connect timeouts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteStatistics:
+    """A snapshot."""
+
+    url: str | None
+    tunnels: int
+    streams: int
+    received: int
+    """Bytes ever received through the tunnels that are open."""
+
+    sent: int
+    """Bytes ever sent through the tunnels that are open."""
+
+
+class Remote(Endpoint):
+    """One technician's client. Use `open_remote`."""
+
+    role = "remote"
+
+    def __init__(self, settings: EndpointSettings, dial: Dial, resume_timeout: float) -> None:
+        super().__init__(settings, dial)
+        self._resume_timeout = resume_timeout
+        self._by_name: dict[tuple[str, str], RemoteTunnel] = {}
+        self._settled: dict[bytes, trio.Event] = {}
+
+    # -- for applications
+
+    def events(self) -> AsyncIterator[Notice]:
+        """What happens from now on, as the JSON lines of ``edge-tunnel connect --json``."""
+        return self.notices.subscribe()
+
+    def statistics(self) -> RemoteStatistics:
+        """A snapshot of this moment."""
+        return RemoteStatistics(
+            url=self.url,
+            tunnels=len(self.tunnels),
+            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()),
+            received=sum(tunnel.received for tunnel in self.tunnels.values()),
+            sent=sum(tunnel.sent for tunnel in self.tunnels.values()),
+        )
+
+    async def open_tunnel(
+        self, thing: str, service: str, *, timeout: float = _ATTACH_TIMEOUT
+    ) -> RemoteTunnel:
+        """The tunnel to a service of a thing: the one that is open, or a new one.
+
+        Raises:
+          TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
+          trio.TooSlowError: nothing answered within `timeout` seconds.
+        """
+        tunnel = self._by_name.get((thing, service))
+        if tunnel is None:
+            tunnel = self._new_tunnel(thing, service)
+        with trio.fail_after(timeout):
+            await self._settled[tunnel.id].wait()
+        if tunnel.closed:
+            raise TunnelEnded(tunnel.closed.reason, tunnel.closed.text)
+        return tunnel
+
+    async def open_stream(self, thing: str, service: str) -> TunnelStream:
+        """A stream to a service of a thing, connected to it.
+
+        Raises:
+          TunnelEnded: as `open_tunnel`.
+          StreamRefused: the device could not connect to the service.
+          trio.TooSlowError: as `open_tunnel`.
+        """
+        stream = await self.open_stream_early(thing, service)
+        try:
+            await stream.wait_accepted()
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    async def open_stream_early(self, thing: str, service: str) -> TunnelStream:
+        """As `open_stream`, but without waiting for the service: what is sent is on its way.
+
+        If the service refuses, the stream is reset with a StreamRefused as the cause.
+        """
+        tunnel = await self.open_tunnel(thing, service)
+        try:
+            return TunnelStream(tunnel.open_stream())
+        except LocalProtocolError as error:
+            raise StreamRefused(Reason.TOO_MANY_STREAMS, str(error)) from None
+
+    async def forward(
+        self,
+        thing: str,
+        service: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Give the service a local port until cancelled; see `edge_tunnel.remote.forward`."""
+        await forward(self, thing, service, host, port, task_status=task_status)
+
+    async def close_tunnel(self, tunnel: RemoteTunnel, *, linger: float) -> None:
+        """End a tunnel, after its ended streams were delivered, or `linger` seconds."""
+        with trio.move_on_after(linger):
+            for stream in list(tunnel.streams.values()):
+                if stream.outgoing.ended and isinstance(stream.owner, TunnelStream):
+                    await stream.owner.wait_gone()
+        tunnel.close(Reason.DONE, "the user closed the tunnel")
+        self.tell(tunnel)
+
+    # -- tunnels
+
+    def _new_tunnel(self, thing: str, service: str) -> RemoteTunnel:
+        now = trio.current_time()
+        tunnel = RemoteTunnel(thing, service, now=now, resume_timeout=self._resume_timeout)
+        self._by_name[thing, service] = tunnel
+        self._settled[tunnel.id] = trio.Event()
+        self.add(tunnel)
+        if self.link is not None:
+            tunnel.attach(self.link.outlet)
+        return tunnel
+
+    def on_linked(self) -> None:
+        assert self.link is not None
+        for tunnel in self._by_name.values():
+            tunnel.attach(self.link.outlet)
+
+    def on_refused(self, error: LinkRefused) -> None:
+        raise error  # a wrong key does not become right; a person is waiting
+
+    def on_event(self, tunnel: Tunnel, event: Event) -> None:
+        assert isinstance(tunnel, RemoteTunnel)
+        about = {"tunnel": tunnel.id.hex(), "thing": tunnel.thing, "service": tunnel.service}
+        if isinstance(event, TunnelAttached):
+            self._settled[tunnel.id].set()
+            if event.seconds is None:
+                self.notices.emit("attached", url=self.url, **about)
+            else:
+                self.notices.emit("resumed", seconds=round(event.seconds, 3), **about)
+        elif isinstance(event, TunnelDetached):
+            self.notices.emit("detached", reason=event.text or event.reason.text, **about)
+            if self.link is not None:  # the edge's link was lost, not ours
+                tunnel.attach(self.link.outlet)
+        elif isinstance(event, TunnelClosed):
+            self._forget(tunnel)
+            text = event.text or event.reason.text
+            self.notices.emit("closed", reason=text, code=int(event.reason), **about)
+
+    def _forget(self, tunnel: RemoteTunnel) -> None:
+        if self._by_name.get((tunnel.thing, tunnel.service)) is tunnel:
+            del self._by_name[tunnel.thing, tunnel.service]
+        settled = self._settled.pop(tunnel.id, None)
+        if settled is not None:
+            settled.set()
+
+    def leave(self) -> None:
+        """Close all tunnels and say goodbye."""
+        self.close_tunnels(Reason.PEER_LEFT, "the user left")
+        if self.link is not None:
+            self.link.end(Reason.SHUTTING_DOWN, "the user left")
+
+
+@asynccontextmanager
+async def open_remote(
+    urls: Sequence[str],
+    key: str,
+    *,
+    resume_timeout: float = RESUME_TIMEOUT,
+    retries: int | None = None,
+    dial: Dial | None = None,
+    connect_timeout: float = 10.0,
+    ping_interval: float = 5.0,
+    ping_timeout: float = 10.0,
+) -> AsyncIterator[Remote]:
+    """Run a remote for the length of the block; it links in the background.
+
+    Args:
+      urls: nodes, tried in order: ``wss://host[:port]``.
+      key: the user's key.
+      resume_timeout: seconds that a tunnel may be detached before it ends.
+      retries: attempts in a row that may fail; None: any number.
+      dial: how to open a connection, for tests; the network if left out.
+      connect_timeout: seconds for TCP, TLS and the handshake, each.
+      ping_interval: seconds after which a quiet link is pinged.
+      ping_timeout: seconds of silence after a ping that end the link.
+
+    Raises:
+      LinkRefused: a node does not accept the key or the version.
+      LinkLost: `retries` is used up.
+    """
+    settings = EndpointSettings(
+        urls=tuple(urls),
+        key=key,
+        greeting_timeout=connect_timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        retries=retries,
+    )
+    async with open_plain_nursery() as nursery:
+        remote = Remote(settings, dial or dial_websocket(connect_timeout), resume_timeout)
+        nursery.start_soon(remote.run)
+        try:
+            yield remote
+        finally:
+            remote.leave()
+            if remote.link is not None:
+                with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
+                    await remote.link.over.wait()
+            remote.notices.close()
+            nursery.cancel_scope.cancel()
