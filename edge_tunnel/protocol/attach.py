@@ -68,10 +68,9 @@ class RemoteTunnel(Tunnel):
         self._leave_outlet()
         if self.detached_since is None:
             self.detached_since = now
+            self.on_deadline()
         self.epoch += 1
         self._candidate = outlet
-        positions = self._positions()
-        proof = attach_proof(self._secret, "attach", self.id, self.epoch, positions)
         # the secret goes out only until the edge is known to have it
         secret = self._secret if self._fresh else b""
         frame = Attach(
@@ -83,13 +82,10 @@ class RemoteTunnel(Tunnel):
             self._fresh,
             secret,
             self.window,
-            positions,
-            proof,
+            self._positions(),
+            b"",
         )
-        outlet.push(encode(frame))
-
-    def uses(self, outlet: Outlet) -> bool:
-        return self._candidate is outlet or super().uses(outlet)
+        outlet.push(encode(frame._replace(proof=attach_proof(self._secret, frame))))
 
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
@@ -116,8 +112,7 @@ class RemoteTunnel(Tunnel):
         outlet = self._candidate
         if outlet is None:
             return  # played again, or the link was lost meanwhile
-        proof = attach_proof(self._secret, "attached", self.id, self.epoch, frame.positions)
-        if not proves(frame.proof, proof):
+        if not proves(frame.proof, attach_proof(self._secret, frame)):
             raise RemoteProtocolError("the other end could not prove that it is the same")
         self._candidate = None
         self._attach_to(outlet, now, first=self._fresh)
@@ -198,15 +193,14 @@ class EdgeTunnel(Tunnel):
         return None
 
     def _is_ours(self, frame: Attach) -> bool:
-        expected = attach_proof(self._secret, "attach", self.id, frame.epoch, frame.positions)
-        return (frame.thing, frame.service) == (self.thing, self.service) and proves(
-            frame.proof, expected
-        )
+        same = (frame.thing, frame.service) == (self.thing, self.service)
+        return same and proves(frame.proof, attach_proof(self._secret, frame))
 
     def _answer(self, frame: Attach) -> None:
-        positions = self._positions()
-        proof = attach_proof(self._secret, "attached", self.id, self.epoch, positions)
-        self.push(Attached(self.id, 0, self.epoch, self._highest, self.window, positions, proof))
+        answer = Attached(
+            self.id, 0, self.epoch, self._highest, self.window, self._positions(), b""
+        )
+        self.push(answer._replace(proof=attach_proof(self._secret, answer)))
         # a stream that the remote does not name is over there: it opened them all
         self._go_on(frame.positions, highest=self._highest)
 

@@ -255,4 +255,6 @@ def _after_number(message: bytes, start: int) -> int:
     first = message[start] if start < len(message) else 0xC1
     if first < 0x80:
         return start + 1
+    if first == 0xCF and message[start + 1 : start + 2] >= b"\x80":
+        return start + MAX_MESSAGE  # no number of the wire is that large
     return start + {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(first, MAX_MESSAGE)

@@ -214,10 +214,6 @@ class Tunnel:
         """Whether frames go out."""
         return self._outlet is not None
 
-    def uses(self, outlet: Outlet) -> bool:
-        """Whether the end of this link means `detach` for the tunnel."""
-        return self._outlet is outlet
-
     def close(self, reason: Reason, text: str = "") -> None:
         """End the tunnel: every stream is reset, and the far end is told if it can be."""
         if self.closed:

@@ -153,13 +153,13 @@ class Remote(Endpoint):
         self._settled[tunnel.id] = trio.Event()
         self.add(tunnel)
         if self.link is not None:
-            tunnel.attach(self.link.outlet)
+            tunnel.attach(self.link.outlet, trio.current_time())
         return tunnel
 
     def on_linked(self) -> None:
         assert self.link is not None
         for tunnel in self._by_name.values():
-            tunnel.attach(self.link.outlet)
+            tunnel.attach(self.link.outlet, trio.current_time())
 
     def on_refused(self, error: LinkRefused) -> None:
         raise error  # a wrong key does not become right; a person is waiting
@@ -176,7 +176,7 @@ class Remote(Endpoint):
         elif isinstance(event, TunnelDetached):
             self.notices.emit("detached", reason=event.text or event.reason.text, **about)
             if self.link is not None:  # the edge's link was lost, not ours
-                tunnel.attach(self.link.outlet)
+                tunnel.attach(self.link.outlet, trio.current_time())
         elif isinstance(event, TunnelClosed):
             self._forget(tunnel)
             text = event.text or event.reason.text
