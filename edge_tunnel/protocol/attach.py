@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.codec import encode
@@ -32,7 +33,11 @@ from edge_tunnel.protocol.tunnel import (
 from edge_tunnel.protocol.window import INITIAL_WINDOW
 from edge_tunnel.reasons import Reason
 
-__all__ = ["EdgeTunnel", "RemoteTunnel"]
+__all__ = ["ATTACH_TIMEOUT", "EdgeTunnel", "RemoteTunnel"]
+
+ATTACH_TIMEOUT: Final = 10.0
+"""Seconds until an ATTACH without an answer is sent again: many round trips, and one twelfth of
+the time that a tunnel stays detached."""
 
 
 class RemoteTunnel(Tunnel):
@@ -55,22 +60,24 @@ class RemoteTunnel(Tunnel):
         self._secret = new_secret()
         self._fresh = True  # never attached: the edge may not know it
         self._candidate: Outlet | None = None  # where ATTACH went, until the answer comes
+        self._asked = now  # when it went
         self._far_window = 0
         self._last_stream = 0
 
     def attach(self, outlet: Outlet, now: float) -> None:
         """Ask for an attach through this link. Bytes flow when TunnelAttached comes.
 
-        A tunnel that is attached elsewhere leaves its link at once.
+        A tunnel that is attached elsewhere leaves its link at once. Without an answer, `tick`
+        asks again.
         """
         if self.closed:
             return
         self._leave_outlet()
         if self.detached_since is None:
             self.detached_since = now
-            self.on_deadline()
         self.epoch += 1
-        self._candidate = outlet
+        self._candidate, self._asked = outlet, now
+        self.on_deadline()
         # the secret goes out only until the edge is known to have it
         secret = self._secret if self._fresh else b""
         frame = Attach(
@@ -86,6 +93,17 @@ class RemoteTunnel(Tunnel):
             b"",
         )
         outlet.push(encode(frame._replace(proof=attach_proof(self._secret, frame))))
+
+    def deadline(self) -> float | None:
+        due = super().deadline()
+        if due is None or self._candidate is None:
+            return due
+        return min(due, self._asked + ATTACH_TIMEOUT)
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self._candidate is not None and now >= self._asked + ATTACH_TIMEOUT:
+            self.attach(self._candidate, now)
 
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
@@ -177,9 +195,15 @@ class EdgeTunnel(Tunnel):
     def accept(self, frame: Attach, outlet: Outlet, now: float) -> Reason | None:
         """Attach to the link that `frame` came by; the reason if it is refused.
 
-        A refused attach changes nothing: the tunnel stays where it was.
+        A refused attach changes nothing: the tunnel stays where it was. One that is late (its
+        epoch is over) is dropped without an answer, as every late frame: a CLOSE of the epoch
+        that stands would end the tunnel for its owner.
         """
-        if self.closed or frame.epoch <= self.epoch or not self._is_ours(frame):
+        if self.closed:
+            return Reason.UNKNOWN_TUNNEL
+        if frame.epoch <= self.epoch:
+            return None
+        if not self._is_ours(frame):
             return Reason.UNKNOWN_TUNNEL  # one answer for unknown, expired and wrong
         first = self.epoch == 0
         self._leave_outlet()

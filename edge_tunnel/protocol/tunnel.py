@@ -231,12 +231,13 @@ class Tunnel:
 
     def tick(self, now: float) -> None:
         """Time has passed."""
-        due = self.deadline()
-        if due is None or now < due:
+        if self.closed:
             return
-        if self.detached_since is not None:
+        if self.detached_since is None:
+            if now >= self._owing_since + CREDIT_DELAY:
+                self._send_owing(self._owing)
+        elif now >= self.detached_since + self.resume_timeout:
             self.close(Reason.RESUME_TIMEOUT, f"detached for {self.resume_timeout:g} s")
-        self._send_owing(self._owing)
 
     # -- events
 
