@@ -200,9 +200,9 @@ def _unpack(message: bytes, *, longest: int) -> tuple[Any, ...]:
         fields = msgpack.unpackb(
             message, use_list=False, max_map_len=0, max_ext_len=0, max_array_len=longest
         )
-    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError) as error:
+    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError):
         # msgpack's errors are ValueErrors but for StackError's base; ext types end here as well
-        raise RemoteProtocolError(f"not msgpack: {type(error).__name__}") from None
+        raise RemoteProtocolError("not msgpack, or not whole") from None
     return cast("tuple[Any, ...]", fields)
 
 

@@ -6,7 +6,7 @@ can be checked on the spot: output is a prefix of input, with no gap and nothing
 
 from __future__ import annotations
 
-from edge_tunnel.protocol.codec import encode
+from edge_tunnel.protocol.attach import ATTACH_TIMEOUT
 from edge_tunnel.protocol.frames import Attach, Credit, Data, Reset
 from edge_tunnel.protocol.receiving import ReceiveState
 from edge_tunnel.protocol.sending import SendState
@@ -21,7 +21,7 @@ from edge_tunnel.protocol.tunnel import (
 )
 from edge_tunnel.protocol.window import TUNNEL_BUDGET
 from edge_tunnel.reasons import Reason
-from tests.protocol.wire import TO_EDGE, TO_REMOTE, Pair, Path
+from tests.protocol.wire import TO_EDGE, Pair, Path
 
 __all__ = ["Model", "pattern"]
 
@@ -237,14 +237,20 @@ class Model:
 
     # -- the end of the story
 
-    def finish(self, *, new_path: bool) -> None:
-        """Heal the wire; then every byte arrives, every stream ends, and nothing is left."""
-        path = self.pair.at[0]
-        standing = path is not None and path.alive and path is self.pair.at[1]
-        standing = standing and all(tunnel.attached for tunnel in self.pair.both)
-        if new_path or not standing:
+    def finish(self, *, new_path: bool, read_early: bool) -> None:
+        """Heal the wire; then every byte arrives, every stream ends, and nothing is left.
+
+        `new_path`: by a new attach, even if one stands or is under way. `read_early`: the users
+        read while the answer is under way.
+        """
+        if new_path or not self._stands():
             self.attach(None)
+        if read_early:
+            self._read_all()
         self._settle()
+        if not self.pair.remote.attached:  # the attach that was under way came to nothing
+            self.pair.tick(ATTACH_TIMEOUT)
+            self._settle()
         if any(tunnel.closed for tunnel in self.pair.both):
             self._both_end()
         else:
@@ -253,6 +259,13 @@ class Model:
         self.check()
         for side, tunnel in enumerate(self.pair.both):
             self._check_nothing_left(side, tunnel)
+
+    def _stands(self) -> bool:
+        """Whether the pair can go on without the users' doing."""
+        (remote, edge), (near, far) = self.pair.both, self.pair.at
+        if near is None or not near.alive or not remote._is_under_way:
+            return False
+        return not remote.attached or (edge.attached and near is far)
 
     def _settle(self) -> None:
         for _ in range(100):
@@ -281,6 +294,7 @@ class Model:
             for talk in self.talks[side].values():
                 if not talk.broken and talk.stream.outgoing.state is SendState.OPEN:
                     assert talk.stream.outgoing.room > 0, f"stuck: {talk.stream!r}"
+                    assert talk.stream.outgoing.buffered == 0, "delivered, but never told"
 
     def _end_all(self) -> None:
         for side in (0, 1):
@@ -297,8 +311,8 @@ class Model:
                 assert talk.broken or self._through(talk)
                 assert far is None or far.broken or self._through(far)
                 continue
-            assert talk.stopped or talk.read == far.wrote and talk.eof
-            assert far.stopped or far.read == talk.wrote and far.eof
+            assert talk.stopped or (talk.read == far.wrote and talk.eof)
+            assert far.stopped or (far.read == talk.wrote and far.eof)
 
     def _both_end(self) -> None:
         for side in (0, 1):
@@ -322,11 +336,3 @@ class Model:
         for talk in self.talks[side].values():
             assert talk.stream.outgoing.buffered == 0
             assert not talk.stream.incoming._chunks
-
-
-def credit(tunnel: Tunnel, stream: int, delivered: int, limit: int) -> bytes:
-    """A CREDIT of the current epoch, for tests that play a far end that lies."""
-    return encode(Credit(tunnel.id, stream, tunnel.epoch, delivered, limit))
-
-
-assert (TO_EDGE, TO_REMOTE) == (0, 1)  # a side sends by the way of its own number

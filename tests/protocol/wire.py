@@ -1,6 +1,6 @@
 """A wire for two real tunnels: paths that delay, die, and deliver late. No clock, no socket.
 
-A `Path` stands for a remote's link, the nodes, and an edge's link. It keeps order in each direction,
+A `Path` stands for a remote's link, the nodes, and an edge's link. It keeps order each way,
 as links do; when it dies, what was under way is lost, or still arrives at any later time.
 """
 
