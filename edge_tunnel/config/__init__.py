@@ -1,1 +1,71 @@
-"""The config room: what a user wrote down, made into typed settings. A leaf: no trio in here."""
+"""The config room: what a user wrote down, made into typed settings. A leaf: no trio in here.
+
+Three steps, one after the other, and none of them raises on bad input::
+
+    text  --json_reader, toml_reader-->  nodes with places
+    nodes --walk, against a table of keys (ems_keys, ems_ignored)-->  settings, findings
+    settings --build, checks, credentials-->  the frozen model
+
+`load_config` and `load_proxy_config` raise once, at the end, with everything that was found.
+"""
+
+from edge_tunnel.config.changes import Changes, changes
+from edge_tunnel.config.criteria import mismatch
+from edge_tunnel.config.findings import ConfigFileError, Finding, Severity
+from edge_tunnel.config.load import Inspection, LoadedConfig, inspect_config, load_config
+from edge_tunnel.config.model import (
+    CertificateCriteria,
+    EdgeConfig,
+    HttpProxy,
+    LinkSettings,
+    Server,
+    Service,
+    TlsSettings,
+    TunnelSettings,
+)
+from edge_tunnel.config.origins import Origin, OriginKind
+from edge_tunnel.config.proxy import (
+    ListenAddress,
+    NodeLimits,
+    NodeLinkSettings,
+    ProxyConfig,
+    ProxyInspection,
+    inspect_proxy_config,
+    load_proxy_config,
+)
+from edge_tunnel.config.secret import Secret
+from edge_tunnel.config.settings import Setting
+from edge_tunnel.config.toml_writer import to_toml
+
+__all__ = [
+    "CertificateCriteria",
+    "Changes",
+    "ConfigFileError",
+    "EdgeConfig",
+    "Finding",
+    "HttpProxy",
+    "Inspection",
+    "LinkSettings",
+    "ListenAddress",
+    "LoadedConfig",
+    "NodeLimits",
+    "NodeLinkSettings",
+    "Origin",
+    "OriginKind",
+    "ProxyConfig",
+    "ProxyInspection",
+    "Secret",
+    "Server",
+    "Service",
+    "Setting",
+    "Severity",
+    "TlsSettings",
+    "TunnelSettings",
+    "changes",
+    "inspect_config",
+    "inspect_proxy_config",
+    "load_config",
+    "load_proxy_config",
+    "mismatch",
+    "to_toml",
+]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from edge_tunnel.config.secret import Secret
 
 __all__ = [
+    "CertificateCriteria",
     "EdgeConfig",
     "HttpProxy",
     "LinkSettings",
@@ -76,6 +77,19 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateCriteria:
+    """What the proxy node's certificate must say beside being valid (EMS group
+    ``certificates.validation_criteria``). None: anything."""
+
+    common_name: str | None = None
+    organization: str | None = None
+    organizational_unit: str | None = None
+    issuer_common_name: str | None = None
+    issuer_organization: str | None = None
+    issuer_organizational_unit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TlsSettings:
     """EMS group ``certificates``."""
 
@@ -83,10 +97,21 @@ class TlsSettings:
     allow_self_signed: bool = False
     check_hostname: bool = True
     ca_file: str | None = None
+    """PEM file of the accepted CAs; None: the system's. EMS: ``cert_chain``."""
+
+    more_ca_files: tuple[str, ...] = ()
+    """The rest, where ``cert_chain`` is a list (EMS up to 5.3)."""
+
     client_cert: str | None = None
     client_key: str | None = None
     client_key_passphrase: Secret | None = None
     ciphers: str | None = None
+    criteria: CertificateCriteria = field(default_factory=CertificateCriteria)
+
+    @property
+    def ca_files(self) -> tuple[str, ...]:
+        """All CA files, in order."""
+        return () if self.ca_file is None else (self.ca_file, *self.more_ca_files)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import trio
 
 from edge_tunnel.config.model import Service
+from edge_tunnel.link.oserrors import in_words, root_cause
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
 
@@ -36,10 +38,8 @@ async def connect_service(service: Service, timeout: float) -> trio.SocketStream
             return await trio.open_tcp_stream(service.host, service.port)
     except trio.TooSlowError:
         raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
-    except ConnectionRefusedError:
-        raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
     except OSError as error:
-        text = str(error)
-        if "refused" in text.lower() or "ECONNREFUSED" in text:
+        if root_cause(error).errno == errno.ECONNREFUSED:
             raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
-        raise Refusal(Reason.UNREACHABLE, f"{where} cannot be reached: {text}") from None
+        text = f"{where} cannot be reached: {in_words(error)}"
+        raise Refusal(Reason.UNREACHABLE, text) from None

@@ -26,6 +26,7 @@ from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
+    AttachLost,
     StreamAccepted,
     StreamOpened,
     Tunnel,
@@ -105,6 +106,12 @@ class RemoteTunnel(Tunnel):
         if self._candidate is not None and now >= self._asked + ATTACH_TIMEOUT:
             self.attach(self._candidate, now)
 
+    def detach(self, now: float, reason: Reason, text: str = "") -> None:
+        asking, self._candidate = self._candidate is not None, None
+        super().detach(now, reason, text)
+        if asking:
+            self._events.append(AttachLost())
+
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
 
@@ -156,10 +163,6 @@ class RemoteTunnel(Tunnel):
         outlet = self._outlet or self._candidate  # a pending attach is taken back as well
         if outlet is not None:
             outlet.push(encode(Close(self.id, 0, self.epoch, reason, clip(text))))
-
-    @property
-    def _is_under_way(self) -> bool:
-        return self._candidate is not None or super()._is_under_way
 
     def _leave_outlet(self) -> None:
         self._candidate = None

@@ -57,6 +57,7 @@ from edge_tunnel.reasons import Reason
 __all__ = [
     "CREDIT_DELAY",
     "RESUME_TIMEOUT",
+    "AttachLost",
     "Event",
     "StreamAccepted",
     "StreamBroken",
@@ -119,10 +120,14 @@ class TunnelAttached(NamedTuple):
 
 
 class TunnelDetached(NamedTuple):
-    """No bytes flow until the next attach, and one that was asked for is void; nothing is lost."""
+    """No bytes flow until the next attach; nothing is lost."""
 
     reason: Reason
     text: str
+
+
+class AttachLost(NamedTuple):
+    """An ATTACH was not answered and will not be: ask again (remote only)."""
 
 
 class TunnelClosed(NamedTuple):
@@ -140,6 +145,7 @@ Event: TypeAlias = (
     | StreamBroken
     | TunnelAttached
     | TunnelDetached
+    | AttachLost
     | TunnelClosed
 )
 
@@ -199,11 +205,10 @@ class Tunnel:
 
     def detach(self, now: float, reason: Reason, text: str = "") -> None:
         """The link is gone, or the far end's is. Frames are no longer sent; state is kept."""
-        if self.closed or not self._is_under_way:
+        if self.closed or self._outlet is None:
             return
         self._leave_outlet()
-        if self.detached_since is None:
-            self.detached_since = now
+        self.detached_since = now
         self._events.append(TunnelDetached(reason, text))
         self.on_deadline()
 
@@ -349,11 +354,6 @@ class Tunnel:
         self.trip = 0.0
         seconds = None if first else now - since if since is not None else 0.0
         self._events.append(TunnelAttached(seconds))
-
-    @property
-    def _is_under_way(self) -> bool:
-        """Whether there is a link to lose."""
-        return self.attached
 
     def _leave_outlet(self) -> None:
         if self._outlet is not None:

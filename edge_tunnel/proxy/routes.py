@@ -63,7 +63,6 @@ class Candidate(NamedTuple):
     """An ATTACH that its edge has not answered yet."""
 
     frame: Attach
-    message: bytes
     remote: Port
     edge: Port
 
@@ -113,7 +112,7 @@ class Routes:
         if route is None:
             route = self._routes[frame.tunnel] = Route(frame)
         self._drop_candidate(route)
-        route.candidate = Candidate(frame, message, remote, edge)
+        route.candidate = Candidate(frame, remote, edge)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
@@ -207,30 +206,25 @@ class Routes:
         if route.remote is None:
             self._remove(route, frame.reason, frame.text)
 
-    def lost(self, port: Port, text: str) -> list[Candidate]:
-        """A link is gone: detach its tunnels, and tell the other ends to wait.
+    def lost(self, port: Port, text: str) -> None:
+        """A link is gone: detach its tunnels, and tell the other ends to wait."""
+        for route in list(port.routes):
+            self._leave(route, port, text)
 
-        Returns the attaches that a lost edge has not answered: they wait for its next bind.
-        """
-        return [
-            orphan
-            for route in list(port.routes)
-            if (orphan := self._leave(route, port, text)) is not None
-        ]
-
-    def displaced(self, port: Port, thing: str) -> list[Candidate]:
+    def displaced(self, port: Port, thing: str) -> None:
         """The port lost a thing to a higher epoch: as `lost`, for the tunnels to that thing."""
-        text = "the device has a newer link"
-        return [
-            orphan
-            for route in list(port.routes)
-            if route.thing == thing and (orphan := self._leave(route, port, text)) is not None
-        ]
+        for route in list(port.routes):
+            if route.thing == thing:
+                self._leave(route, port, "the device has a newer link")
 
-    def _leave(self, route: Route, port: Port, text: str) -> Candidate | None:
-        """The port is no longer an end of the route; returns the attach that it leaves open."""
+    def _leave(self, route: Route, port: Port, text: str) -> None:
+        """The port is no longer an end of the route."""
         candidate = route.candidate
-        orphan = candidate if candidate is not None and candidate.edge is port else None
+        if candidate is not None and port is candidate.edge:
+            # It may have accepted, and the answer been lost. An ATTACH is never said twice, so the
+            # remote is told to ask again, with a higher epoch.
+            epoch = candidate.frame.epoch
+            candidate.remote.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, text[:1024]))
         if candidate is not None and port in (candidate.edge, candidate.remote):
             self._drop_candidate(route)
         if port in (route.edge, route.remote):
@@ -238,7 +232,6 @@ class Routes:
         port.routes.discard(route)
         if route.edge is None and route.remote is None and route.candidate is None:
             self._forget(route)
-        return orphan
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
         self._drop_queues(route)

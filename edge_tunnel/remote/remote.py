@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.config.model import HttpProxy, TlsSettings
 from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, TunnelEnded
 from edge_tunnel.link.dialling import Dial, dial_websocket
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
@@ -22,6 +23,7 @@ from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
+    AttachLost,
     Event,
     Tunnel,
     TunnelAttached,
@@ -35,6 +37,9 @@ __all__ = ["Remote", "RemoteStatistics", "open_remote"]
 
 _ATTACH_TIMEOUT: Final = 30.0
 """Seconds until a new tunnel must be there, link and all: three connect timeouts."""
+
+_FINAL: Final = (Reason.NOT_AUTHORISED, Reason.VERSION, Reason.PROTOCOL_ERROR)
+"""Refusals of a link that come again however often it is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +167,8 @@ class Remote(Endpoint):
             tunnel.attach(self.link.outlet, trio.current_time())
 
     def on_refused(self, error: LinkRefused) -> None:
-        raise error  # a wrong key does not become right; a person is waiting
+        if error.reason in _FINAL:
+            raise error  # a wrong key does not become right; a person is waiting
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         assert isinstance(tunnel, RemoteTunnel)
@@ -175,12 +181,18 @@ class Remote(Endpoint):
                 self.notices.emit("resumed", seconds=round(event.seconds, 3), **about)
         elif isinstance(event, TunnelDetached):
             self.notices.emit("detached", reason=event.text or event.reason.text, **about)
-            if self.link is not None:  # the edge's link was lost, not ours
-                tunnel.attach(self.link.outlet, trio.current_time())
+            self._attach_again(tunnel)
+        elif isinstance(event, AttachLost):
+            self._attach_again(tunnel)
         elif isinstance(event, TunnelClosed):
             self._forget(tunnel)
             text = event.text or event.reason.text
             self.notices.emit("closed", reason=text, code=int(event.reason), **about)
+
+    def _attach_again(self, tunnel: RemoteTunnel) -> None:
+        """At once, if it was the edge's link that was lost; if ours, when there is a new one."""
+        if self.link is not None:
+            tunnel.attach(self.link.outlet, trio.current_time())
 
     def _forget(self, tunnel: RemoteTunnel) -> None:
         if self._by_name.get((tunnel.thing, tunnel.service)) is tunnel:
@@ -207,6 +219,8 @@ async def open_remote(
     connect_timeout: float = 10.0,
     ping_interval: float = 5.0,
     ping_timeout: float = 10.0,
+    tls: TlsSettings | None = None,
+    http_proxy: HttpProxy | None = None,
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
@@ -219,8 +233,11 @@ async def open_remote(
       connect_timeout: seconds for TCP, TLS and the handshake, each.
       ping_interval: seconds after which a quiet link is pinged.
       ping_timeout: seconds of silence after a ping that end the link.
+      tls: how to verify a node, for ``wss://``.
+      http_proxy: the HTTP proxy to go through.
 
     Raises:
+      ConfigError: a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
       LinkLost: `retries` is used up.
     """
@@ -232,8 +249,9 @@ async def open_remote(
         ping_timeout=ping_timeout,
         retries=retries,
     )
+    dial = dial or dial_websocket(connect_timeout, tls, http_proxy)
     async with open_plain_nursery() as nursery:
-        remote = Remote(settings, dial or dial_websocket(connect_timeout), resume_timeout)
+        remote = Remote(settings, dial, resume_timeout)
         nursery.start_soon(remote.run)
         try:
             yield remote

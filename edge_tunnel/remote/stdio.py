@@ -2,50 +2,97 @@
 
 Reads and writes are made in threads, because stdin may be anything: a pipe, a socket, a terminal, a
 file. A file cannot be waited for, and making a shared terminal non-blocking breaks the shell.
+
+A pipe has no RST: whoever reads our stdout sees a plain end also when the stream was cut. So the
+caller must turn the outcome into an exit code, and whoever reads must look at it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+from contextlib import suppress
 
 import trio
 
+from edge_tunnel.errors import TunnelEnded
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.sending import SendState
 
 __all__ = ["carry_stdio"]
 
 
-async def carry_stdio(stream: TunnelStream, stdin: int = 0, stdout: int = 1) -> None:
+async def carry_stdio(stream: TunnelStream, stdin: int = 0, stdout: int = 1) -> bool:
     """Join a stream with two file descriptors until both ways have ended.
 
+    A terminal has no end of its own, so if stdin is one, the end of what is received ends both.
+
+    Returns whether the far end took everything that stdin had.
+
     Raises:
-      trio.BrokenResourceError: the stream was reset (its cause says why).
+      trio.BrokenResourceError: the stream was reset; the cause is a TunnelEnded with the reason.
+      OSError: stdin cannot be read, or stdout cannot be written for another reason than that
+        nobody reads it. The stream is reset.
     """
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_to_stdout, stream, stdout)
-        nursery.start_soon(_from_stdin, stream, stdin)
-    await stream.wait_delivered()
+    try:
+        async with open_plain_nursery() as nursery:
+            reading = trio.CancelScope()
+            nursery.start_soon(_from_stdin, stream, stdin, reading, nursery.cancel_scope)
+            await _to_stdout(stream, stdout, nursery.cancel_scope)
+            if os.isatty(stdin):
+                reading.cancel()
+        return await _outcome(stream)
+    except BaseException:
+        stream.abort()
+        raise
 
 
-async def _from_stdin(stream: TunnelStream, fd: int) -> None:
-    while True:
-        data = await trio.to_thread.run_sync(os.read, fd, MAX_DATA, abandon_on_cancel=True)
-        if not data:
-            await stream.send_eof()
-            return
-        await stream.send_all(data)
+async def _outcome(stream: TunnelStream) -> bool:
+    with suppress(trio.BrokenResourceError):
+        await stream.wait_delivered()
+    if stream.core.reason is not None:
+        cause = TunnelEnded(stream.core.reason, stream.core.text)
+        raise trio.BrokenResourceError("the stream was reset") from cause
+    return stream.core.outgoing.state is SendState.DONE
 
 
-async def _to_stdout(stream: TunnelStream, fd: int) -> None:
-    async for data in stream:
-        await trio.to_thread.run_sync(_write_all, fd, data)
-    with contextlib.suppress(OSError):
-        os.close(fd)  # the reader sees the end now, though our stdin may still be open
+async def _from_stdin(
+    stream: TunnelStream, fd: int, reading: trio.CancelScope, everything: trio.CancelScope
+) -> None:
+    try:
+        with reading:
+            while data := await trio.to_thread.run_sync(
+                os.read, fd, MAX_DATA, abandon_on_cancel=True
+            ):
+                await stream.send_all(data)
+        await stream.send_eof()
+    except trio.BrokenResourceError:
+        if stream.core.reason is not None:
+            everything.cancel()
+        # else the service wants no more of this; the other way goes on
 
 
-def _write_all(fd: int, data: bytes | bytearray) -> None:
+async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope) -> None:
+    try:
+        async for data in stream:
+            await trio.to_thread.run_sync(_write_fully, fd, data, abandon_on_cancel=True)
+    except BrokenPipeError:
+        stream.stop_receiving()  # nobody reads any more; what we send may still be wanted
+    except trio.BrokenResourceError:
+        everything.cancel()
+    else:
+        _show_end(fd)
+
+
+def _write_fully(fd: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _show_end(fd: int) -> None:
+    """The reader sees the end now, though our stdin may still be open. The number stays taken."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)

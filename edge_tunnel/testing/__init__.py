@@ -1,0 +1,25 @@
+"""Doubles for tests of programs that use edge_tunnel, and for ours.
+
+`wire` is a bounded in-memory byte stream (trio's own never blocks, so it cannot test
+back-pressure), `transports` a bounded in-memory message transport with faults, `cluster` real nodes
+in one process that endpoints dial by name. All of them work in virtual time. `relay` is for real
+processes: a TCP relay on loopback that can be cut, stalled and slowed down.
+"""
+
+from __future__ import annotations
+
+from edge_tunnel.testing.cluster import Cluster, open_cluster
+from edge_tunnel.testing.relay import Relay, open_relay
+from edge_tunnel.testing.transports import MemoryTransport, transport_pair
+from edge_tunnel.testing.wire import WireStream, wire_pair
+
+__all__ = [
+    "Cluster",
+    "MemoryTransport",
+    "Relay",
+    "WireStream",
+    "open_cluster",
+    "open_relay",
+    "transport_pair",
+    "wire_pair",
+]

@@ -263,7 +263,7 @@ class Model:
     def _stands(self) -> bool:
         """Whether the pair can go on without the users' doing."""
         (remote, edge), (near, far) = self.pair.both, self.pair.at
-        if near is None or not near.alive or not remote._is_under_way:
+        if near is None or not near.alive or not (remote.attached or remote._candidate):
             return False
         return not remote.attached or (edge.attached and near is far)
 

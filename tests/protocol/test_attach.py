@@ -25,11 +25,11 @@ from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.protocol.tunnel import (
     CREDIT_DELAY,
     RESUME_TIMEOUT,
+    AttachLost,
     Event,
     StreamBroken,
     StreamWritable,
     TunnelAttached,
-    TunnelDetached,
 )
 from edge_tunnel.reasons import Reason
 from tests.protocol.wire import TO_EDGE, TO_REMOTE, WINDOW, Pair, Path, fetch
@@ -192,7 +192,7 @@ def test_the_node_may_take_a_pending_attach_back() -> None:
     pair.attach()
     remote = pair.remote
     remote.receive(Detached(remote.id, 0, remote.epoch, Reason.PEER_LEFT, "gone"), pair.now)
-    assert list(remote.events()) == [TunnelDetached(Reason.PEER_LEFT, "gone")]
+    assert list(remote.events()) == [AttachLost()]
 
 
 def test_leaving_a_live_link_starts_the_clock() -> None:

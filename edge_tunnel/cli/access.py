@@ -1,0 +1,71 @@
+"""What every technician's command needs: a key and proxy nodes, from wherever they are given."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.config import Secret
+from edge_tunnel.link.dialling import parse_url
+
+__all__ = ["Access", "add_access", "read_access"]
+
+KEY_VARIABLE, PROXY_VARIABLE = "EDGE_TUNNEL_KEY", "EDGE_TUNNEL_PROXY"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where to go, and who we are."""
+
+    urls: tuple[str, ...]
+    key: Secret
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """The options --proxy, --key and --key-file."""
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        metavar="URL",
+        help=f"a proxy node, ws://host:port or wss://host; again for more, tried in order; "
+        f"or the variable {PROXY_VARIABLE}",
+    )
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--key", metavar="KEY", help=f"your key; better the variable {KEY_VARIABLE}")
+    key.add_argument("--key-file", metavar="FILE", help="a file that holds your key")
+
+
+def read_access(args: argparse.Namespace) -> Access:
+    """From the options, else from the environment."""
+    urls = tuple(args.proxy or re.split(r"[\s,]+", os.environ.get(PROXY_VARIABLE, "").strip()))
+    if not any(urls):
+        text = f"no proxy node: give --proxy ws://host:port or set {PROXY_VARIABLE}"
+        raise CommandFailed(Exit.USAGE, text)
+    for url in urls:
+        parse_url(url)
+    return Access(urls, Secret(_key(args)))
+
+
+def _key(args: argparse.Namespace) -> str:
+    if args.key_file is not None:
+        return _from_file(Path(args.key_file))
+    key: str = args.key or os.environ.get(KEY_VARIABLE, "")
+    if not key:
+        raise CommandFailed(Exit.USAGE, f"no key: set {KEY_VARIABLE} or give --key-file FILE")
+    return key
+
+
+def _from_file(path: Path) -> str:
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror or "" if isinstance(error, OSError) else "not text"
+        text = f"{path}: the key cannot be read: {why.lower()}"
+        raise CommandFailed(Exit.CONFIGURATION, text) from None
+    if not key:
+        raise CommandFailed(Exit.CONFIGURATION, f"{path}: there is no key in this file")
+    return key

@@ -1,0 +1,150 @@
+"""``edge-tunnel check-config FILE|DIR...``: what a file says, what is wrong, what takes effect.
+
+Exit codes are those of sysexits.h: 0 usable, 65 the text cannot be read, 78 a setting is wrong
+(with ``--strict`` also when there is a warning).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_tunnel.config.booted import booted_findings
+from edge_tunnel.config.findings import Finding, Severity
+from edge_tunnel.config.load import Inspection, inspect_config
+from edge_tunnel.config.proxy import inspect_proxy_config
+from edge_tunnel.config.report import report
+from edge_tunnel.config.settings import Setting
+
+__all__ = ["add_parser", "exit_code", "run", "write"]
+
+OK, UNREADABLE, WRONG = 0, 65, 78
+
+_NAMES = ("config.json", "config.toml", "proxy.toml")
+"""What is looked for in a directory. A node's file is known by its name."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file, whichever kind it is."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    settings: tuple[Setting, ...] = ()
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``check-config``."""
+    parser = subparsers.add_parser(
+        "check-config",
+        help="say what a configuration means and what is wrong with it",
+        description="Check EMS config.json files, their TOML form, and a node's proxy.toml.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="FILE|DIR", help="a file, or where it stands")
+    parser.add_argument("--json", action="store_true", help="write the report as JSON")
+    parser.add_argument("--strict", action="store_true", help="take warnings for errors")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and report; returns the exit code."""
+    checked = [one for path in args.paths for one in _check(Path(path))]
+    code = max(exit_code(one.findings, strict=args.strict) for one in checked)
+    if any(exit_code(one.findings, strict=args.strict) == UNREADABLE for one in checked):
+        code = UNREADABLE
+    if args.json:
+        write(json.dumps(_as_json(checked, code), indent=2) + "\n")
+        return code
+    colour = _wants_colour()
+    reports = (
+        report(one.name, one.findings, one.settings, strict=args.strict, colour=colour)
+        for one in checked
+    )
+    write("\n".join(reports))
+    return code
+
+
+def exit_code(findings: tuple[Finding, ...], *, strict: bool = False) -> int:
+    """0, 65 or 78 for one file."""
+    if any(finding.unreadable for finding in findings):
+        return UNREADABLE
+    bad = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+    return WRONG if any(finding.severity in bad for finding in findings) else OK
+
+
+def write(text: str) -> None:
+    """To standard output, whatever its encoding: what it lacks becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+
+def _check(path: Path) -> Iterator[Checked]:
+    if not path.is_dir():
+        yield _checked(path)
+        return
+    found = [path / name for name in _NAMES if (path / name).is_file()]
+    for file in found:
+        yield _checked(file, copies=True)
+    if not found:
+        message = f"there is no {' or '.join(_NAMES)} in this directory"
+        missing = Finding(
+            severity=Severity.ERROR,
+            key="",
+            message=message,
+            hint="name the file itself",
+            file=str(path),
+            unreadable=True,
+        )
+        yield Checked(str(path), (missing,))
+
+
+def _checked(path: Path, *, copies: bool = False) -> Checked:
+    if path.name.startswith("proxy") and path.suffix == ".toml":
+        return Checked(str(path), inspect_proxy_config(path).findings)
+    inspection = inspect_config(path)
+    beside = _copies(path, inspection) if copies else ()
+    return Checked(str(path), (*beside, *inspection.findings), inspection.settings)
+
+
+def _copies(path: Path, inspection: Inspection) -> tuple[Finding, ...]:
+    return booted_findings(path, inspection, os.environ)
+
+
+def _wants_colour() -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+def _as_json(checked: list[Checked], code: int) -> dict[str, object]:
+    return {
+        "exit_code": code,
+        "files": [
+            {
+                "file": one.name,
+                "findings": [_finding(finding) for finding in one.findings],
+                "settings": [
+                    {"key": each.key, "value": each.value, "origin": str(each.origin)}
+                    for each in one.settings
+                ],
+            }
+            for one in checked
+        ],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "severity": finding.severity.value,
+        "key": finding.key,
+        "line": finding.line,
+        "column": finding.column,
+        "message": finding.message,
+        "hint": finding.hint,
+        "excerpt": finding.excerpt,
+        "caret": finding.caret,
+    }

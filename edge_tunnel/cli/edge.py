@@ -1,0 +1,72 @@
+"""``edge-tunnel edge``: the device's side."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Final
+
+import trio
+
+from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.events import open_reporter, set_up_logging
+from edge_tunnel.cli.exits import Exit
+from edge_tunnel.cli.stopping import open_stop
+from edge_tunnel.config import EdgeConfig, Severity, load_config
+from edge_tunnel.edge.edge import open_edge
+
+__all__ = ["add_parser", "run"]
+
+_log = logging.getLogger("edge_tunnel.config")
+
+_EXAMPLES: Final = """\
+examples:
+  edge-tunnel edge --config /opt/ems/etc/config.json
+  edge-tunnel edge --config config.toml --json --exit-with-stdin   # started by another program
+
+The file is the EMS's own config.json, and the services that may be reached stand in a group of it:
+  "edge_tunnel": {"services": [{"name": "ssh", "host": "127.0.0.1", "port": 22}]}
+Nothing listens on the device. A lost link is dialled again; open connections wait for it.
+
+events: connecting, linked, bound (thing, url), link_lost (reason), link_refused (reason),
+connect_failed (reason), unbound, tunnel_opened, tunnel_detached, tunnel_resumed (seconds),
+tunnel_closed (reason), stream_opened, stream_refused (reason)
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register ``edge``."""
+    parser = subparsers.add_parser(
+        "edge",
+        help="run on a device: make its services reachable",
+        description="Run on a device: bind its things at a proxy node and serve their tunnels.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="FILE", help="EMS config.json, or the same as .toml"
+    )
+    add_lifetime(parser)
+    add_json(parser)
+    add_log_level(parser, default=None)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    loaded = load_config(args.config)
+    set_up_logging(args.log_level or loaded.config.log_level)
+    for finding in loaded.findings:
+        if finding.severity is Severity.WARNING:
+            _log.warning("%s", finding)
+    trio.run(_serve, loaded.config, args.json, args.exit_with_stdin)
+    return Exit.DONE
+
+
+async def _serve(config: EdgeConfig, as_json: bool, with_stdin: bool) -> None:
+    async with (
+        open_stop(with_stdin=with_stdin) as stop,
+        open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
+        open_edge(config) as edge,
+    ):
+        edge.notices.call(reporter)
+        await stop.wait()

@@ -1,0 +1,168 @@
+"""What a command says while it runs: one line for each event, JSON or words.
+
+The roles call us from inside their tasks, so nothing here may wait for whoever reads our output: a
+program that started us and does not read would otherwise stop every tunnel. Notices go through a
+bounded queue to one task, and that one writes in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.notices import Notice
+
+__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging", "write_fully"]
+
+_QUEUE: Final = 1024
+"""Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
+
+_LAST_WORDS: Final = 1.0
+"""Seconds that the last lines may take when the command ends."""
+
+_WORDS: Final[Mapping[str, str]] = {
+    "attached": "attached to {service} of {thing}",
+    "bind_refused": "{thing} was not bound: {reason}",
+    "bound": "bound {thing}",
+    "closed": "closed: {reason}",
+    "connect_failed": "no connection: {reason}",
+    "connecting": "connecting to {url}",
+    "detached": "detached: {reason}; waiting for the way back",
+    "link_lost": "link lost: {reason}",
+    "link_refused": "refused by {url}: {reason}",
+    "linked": "linked to {url}",
+    "listening": "listening on {where}",
+    "resumed": "resumed after {seconds:.3f} s; nothing was lost",
+    "stream_opened": "stream {stream} to {service} opened",
+    "stream_refused": "stream to {service} refused: {reason}",
+    "tunnel_attached": "tunnel to {service} of {thing} attached again",
+    "tunnel_closed": "tunnel to {service} of {thing} closed: {reason}",
+    "tunnel_detached": "tunnel to {service} of {thing} detached: {reason}",
+    "tunnel_opened": "tunnel to {service} of {thing} opened",
+    "tunnel_resumed": "tunnel to {service} of {thing} resumed after {seconds:.3f} s",
+    "unbound": "unbound {thing}: {reason}",
+}
+"""For people. An event that is not here is shown with its data, as it is."""
+
+
+def json_line(event: str, **data: object) -> str:
+    """One event as one line, for what happens outside of a role."""
+    return json.dumps(Notice(event, time.time(), data).as_dict(), ensure_ascii=False)
+
+
+def words_of(notice: Notice) -> str:
+    """One event for people."""
+    known = _WORDS.get(notice.event)
+    if known is None:
+        data = " ".join(f"{key}={value}" for key, value in notice.data.items())
+        text = f"{notice.event} {data}".rstrip()
+    else:
+        text = known.format_map({"where": _where(notice), **notice.data})
+    return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {text}"
+
+
+def _where(notice: Notice) -> object:
+    data = notice.data
+    return data["url"] if "url" in data else f"{data.get('host')}:{data.get('port')}"
+
+
+class Reporter:
+    """Prints notices. Call it with each; it never waits and never raises."""
+
+    def __init__(self, fd: int, *, as_json: bool, on_broken: Callable[[], object]) -> None:
+        """`on_broken` is called once, when nobody reads what we write any more."""
+        self.dropped = 0
+        self.before_line = b""
+        """Written in front of each batch of lines: clears a live line."""
+        self._fd = fd
+        self._as_json = as_json
+        self._on_broken = on_broken
+        self._queue, self._lines = trio.open_memory_channel[str](_QUEUE)
+
+    def __call__(self, notice: Notice) -> None:
+        line = json.dumps(notice.as_dict(), ensure_ascii=False) if self._as_json else None
+        self._offer(words_of(notice) if line is None else line)
+
+    def emit(self, event: str, **data: object) -> None:
+        """An event of the command itself."""
+        self(Notice(event, time.time(), data))
+
+    def _offer(self, line: str) -> None:
+        try:
+            self._queue.send_nowait(line)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self.dropped += 1
+
+    async def write_all(self) -> None:
+        """Write until `close`, or until nobody reads."""
+        async for first in self._lines:
+            lines = [first, *self._waiting()]
+            data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
+            try:
+                await trio.to_thread.run_sync(
+                    write_fully, self._fd, self.before_line + data, abandon_on_cancel=True
+                )
+            except OSError:
+                self._lines.close()
+                self._on_broken()
+                return
+
+    def _waiting(self) -> list[str]:
+        count = self._lines.statistics().current_buffer_used
+        return [self._lines.receive_nowait() for _ in range(count)]
+
+    def close(self) -> None:
+        """No more will be said; `write_all` ends when the rest is written."""
+        if self.dropped:
+            text = json_line("dropped", count=self.dropped)
+            self._offer(text if self._as_json else f"{self.dropped} events were not printed")
+        self._queue.close()
+
+
+def write_fully(fd: int, data: bytes) -> None:
+    """All of it, however little the pipe takes at once. Blocks."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@asynccontextmanager
+async def open_reporter(
+    *, as_json: bool, on_broken: Callable[[], object], fd: int = 1
+) -> AsyncIterator[Reporter]:
+    """A reporter for the length of the block; what it was told is written before the block ends."""
+    reporter = Reporter(fd, as_json=as_json, on_broken=on_broken)
+    scope = trio.CancelScope(shield=True)  # a cancelled command still says how it ended
+
+    async def write() -> None:
+        with scope:
+            await reporter.write_all()
+
+    async with open_plain_nursery() as nursery:
+        nursery.start_soon(write)
+        try:
+            yield reporter
+        finally:
+            reporter.close()
+            scope.deadline = trio.current_time() + _LAST_WORDS
+
+
+def set_up_logging(level: str) -> None:
+    """Logs go to stderr, each with the room that it comes from."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level)
+    # the libraries' debug lines hold what they carry: keys, and people's data
+    for library in ("trio-websocket", "websockets"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,0 +1,124 @@
+"""``edge-tunnel``: finds the command, and turns every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import edge_tunnel
+from edge_tunnel.cli import check_config, connect, convert_config, demo, edge, proxy
+from edge_tunnel.cli.arguments import Parser
+from edge_tunnel.cli.events import json_line
+from edge_tunnel.cli.exits import TABLE, CommandFailed, Exit, exit_of_error
+from edge_tunnel.errors import EdgeTunnelError
+from edge_tunnel.link.groups import lone_error
+
+__all__ = ["main", "make_parser"]
+
+_COMMANDS: Final = (proxy, edge, connect, check_config, convert_config, demo)
+
+_INTERRUPTED: Final = 130
+"""128 + SIGINT, as a shell reports it: ended before the command could do it well."""
+
+_PIPE: Final = 141
+"""128 + SIGPIPE: nobody reads our output any more."""
+
+_EPILOG: Final = """\
+a first tunnel, each line in a terminal of its own:
+  export EDGE_TUNNEL_DEV_KEY=choose-one EDGE_TUNNEL_KEY=choose-one
+  edge-tunnel proxy --listen 127.0.0.1:9100
+  edge-tunnel edge --config config.json            # with "appKey": "choose-one"
+  edge-tunnel connect device-7 ssh --proxy ws://127.0.0.1:9100 --local 2222
+  ssh -p 2222 127.0.0.1
+
+or see it all at once:
+  edge-tunnel demo
+
+"""
+
+
+def make_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="edge-tunnel",
+        description="Remote access to devices behind NAT: TCP through one outbound WebSocket,\n"
+        "and connections that survive the loss of it.",
+        epilog=_EPILOG + TABLE,
+    )
+    version = f"edge-tunnel {edge_tunnel.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The entry point; `words` are the arguments, those of the process if left out."""
+    try:
+        code = _run(words)
+        _flush()
+        return code
+    except BrokenPipeError:
+        _forget_stdout()
+        return _PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(words: Sequence[str] | None) -> int:
+    as_json = False
+    try:
+        args = make_parser().parse_all(words)
+        as_json = getattr(args, "json", False) and not getattr(args, "stdio", False)
+        with lone_error():
+            code: int = args.run(args)
+        return code
+    except SystemExit as end:  # --help and --version, said and done
+        return int(end.code or 0)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except (CommandFailed, EdgeTunnelError) as error:
+        return _failed(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - a bug is one line, too
+        return _bug(error)
+
+
+def _failed(error: CommandFailed | EdgeTunnelError, *, as_json: bool) -> int:
+    code = error.code if isinstance(error, CommandFailed) else exit_of_error(error)
+    if _debugging():
+        sys.excepthook(type(error), error, error.__traceback__)
+    text = str(error)
+    if text:
+        print(f"edge-tunnel: {text}", file=sys.stderr)
+    if as_json:
+        with contextlib.suppress(OSError):
+            print(json_line("failed", reason=text, code=int(code)), flush=True)
+    return int(code)
+
+
+def _bug(error: Exception) -> int:
+    if _debugging():
+        sys.excepthook(type(error), error, error.__traceback__)
+    # the error's text is not shown: nobody has checked that it holds no secret
+    text = f"edge-tunnel: internal error ({type(error).__name__}): a bug, please report it"
+    print(f"{text}; EDGE_TUNNEL_DEBUG=1 shows where", file=sys.stderr)
+    return int(Exit.INTERNAL)
+
+
+def _debugging() -> bool:
+    return bool(os.environ.get("EDGE_TUNNEL_DEBUG"))
+
+
+def _flush() -> None:
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from complaining when it flushes at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,125 @@
+"""A bounded byte stream in memory, with the faults of a TCP connection."""
+
+from __future__ import annotations
+
+import trio
+
+__all__ = ["WireStream", "wire_pair"]
+
+
+class _Pipe:
+    """One way. Holds at most `capacity` bytes, as two socket buffers do."""
+
+    def __init__(self, capacity: int, delay: float) -> None:
+        self.capacity = capacity
+        self.delay = delay
+        self.data = bytearray()
+        self.ended = False  # the writer has ended
+        self.deaf = False  # the reader has gone
+        self.broken = False  # RST
+        self.stalled = False  # bytes stay where they are
+        self.changed = trio.lowlevel.ParkingLot()
+
+    def wake(self) -> None:
+        self.changed.unpark_all()
+
+    async def write(self, data: memoryview) -> None:
+        done = 0
+        while done < len(data):
+            if self.broken or self.deaf:
+                raise trio.BrokenResourceError("the wire is cut")
+            room = self.capacity - len(self.data)
+            if room > 0:
+                self.data += data[done : done + room]
+                done += min(room, len(data) - done)
+                self.wake()
+            else:
+                await self.changed.park()
+
+    async def read(self, most: int) -> bytes:
+        while True:
+            if self.broken:
+                raise trio.BrokenResourceError("the wire is cut")
+            if self.data and not self.stalled:
+                if self.delay:
+                    await trio.sleep(self.delay)
+                    if self.broken or self.stalled:
+                        continue
+                part = bytes(self.data[:most])
+                del self.data[:most]
+                self.wake()
+                return part
+            if self.ended and not self.stalled:
+                return b""
+            await self.changed.park()
+
+
+class WireStream(trio.abc.HalfCloseableStream):
+    """One end of `wire_pair`."""
+
+    def __init__(self, outgoing: _Pipe, incoming: _Pipe) -> None:
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._closed = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check()
+        if self._outgoing.ended:
+            raise trio.ClosedResourceError("ended")
+        await self._outgoing.write(memoryview(data))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check()
+
+    async def send_eof(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check()
+        self._outgoing.ended = True
+        self._outgoing.wake()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self._check()
+        return await self._incoming.read(max_bytes or 65536)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._outgoing.ended = True
+        self._incoming.deaf = True
+        self._outgoing.wake()
+        self._incoming.wake()
+        await trio.lowlevel.checkpoint()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("closed")
+
+    # -- faults
+
+    def cut(self) -> None:
+        """Both ends see a reset; what was under way is lost."""
+        for pipe in (self._outgoing, self._incoming):
+            pipe.broken = True
+            pipe.data.clear()
+            pipe.wake()
+
+    def stall(self, *, stalled: bool = True) -> None:
+        """Nothing arrives at either end any more, and nobody is told (or: it does again)."""
+        for pipe in (self._outgoing, self._incoming):
+            pipe.stalled = stalled
+            pipe.wake()
+
+    def pending(self) -> int:
+        """Bytes written here that the other end has not read."""
+        return len(self._outgoing.data)
+
+
+def wire_pair(capacity: int = 64 * 1024, delay: float = 0.0) -> tuple[WireStream, WireStream]:
+    """Two connected ends; each direction holds at most `capacity` bytes.
+
+    `delay`: seconds that each read takes, so the wire carries `capacity` / `delay` bytes a second.
+    """
+    one, other = _Pipe(capacity, delay), _Pipe(capacity, delay)
+    return WireStream(one, other), WireStream(other, one)
