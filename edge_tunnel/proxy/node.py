@@ -135,8 +135,8 @@ class Node:
         self._unauthenticated += 1
         greeted = trio.Event()
         try:
-            handler = partial(self.talk, greeted=greeted)
-            await serve(stream, handler, peer=peer, timeout=self.settings.handshake_timeout)
+            talk = partial(self.talk, greeted=greeted)
+            await serve(stream, talk, peer=peer, timeout=self.settings.handshake_timeout)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
