@@ -53,11 +53,15 @@ class _Config(EdgeConfig):
 
 @asynccontextmanager
 async def rig(
-    service: Handler | None, resume_timeout: float = 120, read_timeout: float | None = None
+    service: Handler | None,
+    resume_timeout: float = 120,
+    read_timeout: float | None = None,
+    *,
+    websocket: bool = False,
 ) -> AsyncIterator[Rig]:
     """With `service` None: the target's port refuses connections."""
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery, open_cluster() as cluster:
+        async with trio.open_nursery() as nursery, open_cluster(websocket=websocket) as cluster:
             closed = socket.socket()  # bound, so nobody else gets the port; but not listening
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
