@@ -49,3 +49,9 @@ def readable_by_all(path: Path) -> bool:
         return bool(path.stat().st_mode & stat.S_IROTH)
     except (OSError, ValueError):
         return False
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file. False for what cannot be a name: too long, a NUL in it
+    (`Path.exists` raises for these before Python 3.14)."""
+    return os.path.exists(path)  # noqa: PTH110 - see above
