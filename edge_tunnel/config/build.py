@@ -66,8 +66,8 @@ class Built:
     def complain(self, offset: int | None, key: str, message: str, hint: str) -> None:
         self._findings.error(offset, key, message, hint)
 
-    def note(self, offset: int | None, key: str, message: str) -> None:
-        self._findings.note(offset, key, message)
+    def note(self, offset: int | None, key: str, message: str, hint: str = "") -> None:
+        self._findings.note(offset, key, message, hint)
 
     def warn(self, offset: int | None, key: str, message: str, hint: str) -> None:
         self._findings.warning(offset, key, message, hint)

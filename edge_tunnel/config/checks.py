@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from edge_tunnel.config.build import Built
 from edge_tunnel.config.model import EdgeConfig
+from edge_tunnel.config.scalars import shortened
 
 __all__ = ["check"]
 
 # A frame's head and the tunnel's ids, generously: bulk data is the last element of a message.
 _OVERHEAD = 1024
+# Seconds until a user would give up on a session that hangs. EMS's own defaults make 65.
+_SLOW = 30
 _SERVICES = (
     'name what may be reached: "edge_tunnel": {"services": '
     '[{"name": "ssh", "host": "127.0.0.1", "port": 22}]}'
@@ -21,8 +25,10 @@ def check(config: EdgeConfig, built: Built) -> EdgeConfig:
     """The configuration, corrected where two settings do not fit; findings say so."""
     _servers(config, built)
     _nothing_to_reach(config, built)
+    _liveness(config, built)
     _encryption(config, built)
     _certificates(config, built)
+    _files(config, built)
     _proxy(config, built)
     return _sizes(config, built)
 
@@ -41,6 +47,15 @@ def _nothing_to_reach(config: EdgeConfig, built: Built) -> None:
     if not config.services:
         message = "no service is allowed, so no tunnel can be opened"
         built.warn(None, "edge_tunnel.services", message, _SERVICES)
+
+
+def _liveness(config: EdgeConfig, built: Built) -> None:
+    taken = built.section.values.get("link.ping_interval")
+    silence = config.link.ping_interval + config.link.ping_timeout
+    if taken is not None and silence > _SLOW:
+        message = f"a dead server is noticed after {silence:g} s only"
+        hint = "set edge_tunnel.ping_interval (5 s is our default); EMS does not look at that"
+        built.note(taken.offset, taken.path, message, hint)
 
 
 def _encryption(config: EdgeConfig, built: Built) -> None:
@@ -65,6 +80,19 @@ def _certificates(config: EdgeConfig, built: Built) -> None:
         _remark(built, "tls.check_hostname", message, "set it to false once the certificates fit")
     if tls.client_key is not None and tls.client_cert is None:
         _remark(built, "tls.client_key", "has no effect without client_cert", "add client_cert")
+
+
+def _files(config: EdgeConfig, built: Built) -> None:
+    named = {
+        "tls.ca_files": config.tls.ca_files,
+        "tls.client_cert": (config.tls.client_cert,),
+        "tls.client_key": (config.tls.client_key,),
+    }
+    for target, paths in named.items():
+        for path in paths:
+            if path is not None and not Path(path).exists():
+                message = f"there is no file {shortened(path)} on this machine"
+                _remark(built, target, message, "correct the path, or put the file there")
 
 
 def _proxy(config: EdgeConfig, built: Built) -> None:

@@ -97,9 +97,9 @@ class _Chooser:
         return chosen
 
     def _from_outside(self, place: SecretPlace, findings: Findings) -> Chosen | None:
-        if self._environ.get(place.variable):
+        if self._environ.get(place.variable, "").strip():
             origin = Origin(OriginKind.ENVIRONMENT, place.variable)
-            return Chosen(Secret(self._environ[place.variable]), origin)
+            return Chosen(Secret(self._environ[place.variable].strip()), origin)
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
         if directory and (Path(directory) / place.credential).is_file():
             path = Path(directory) / place.credential

@@ -15,7 +15,7 @@ __all__ = ["EMS"]
 
 _HTTP = "edge_tunnel opens no HTTP server on the device"
 _FIPS = "EMS itself dropped it in 5.4.7; the TLS library's own policy counts"
-_DUTY = "the link is always on; a tunnel must be able to start at any time"
+_DUTY = "the link is always on; a tunnel may start at any time"
 _STORE = "there are no property messages here that could wait for a connection"
 _FILES = "there is no file transfer of its own: use scp, sftp or rsync through a tunnel"
 _LOGS = "the log goes to standard error, where systemd or the program that runs the edge keeps it"

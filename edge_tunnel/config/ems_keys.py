@@ -1,7 +1,20 @@
 """The keys of EMS's config.json that take effect here, and the group that is our own.
 
 Defaults are the model's; types, units and spellings are those of EMS 5.3 to 5.5. The keys that
-have no effect are in `ems_ignored`.
+have no effect are in `ems_ignored`. What EMS has no word for stands in a group of its own, in
+seconds; EMS does not look at it, so that one file can serve both::
+
+    "edge_tunnel": {
+        "services": [                        // what remotes may reach, and nothing else
+            {"name": "ssh", "port": 22},     // host is 127.0.0.1 unless it is given
+            {"name": "plc", "host": "192.168.1.9", "port": 502, "description": "line 3"}
+        ],
+        "resume_timeout": 120,               // a tunnel without a link ends after this
+        "max_streams": 1024,                 // TCP connections at once in one tunnel
+        "appKey_file": "appKey",             // in place of appKey, relative to this file
+        "ping_interval": 5,                  // wins over ws_connection.ping_rate
+        "ping_timeout": 10                   // wins over ws_connection.pingpong_timeout
+    }
 """
 
 from __future__ import annotations
@@ -35,7 +48,7 @@ LOG_LEVELS = {
 
 _PORT = Whole(low=1, high=65535)
 _BYTES = Whole(low=512, high=2**30, unit="bytes")
-_NEVER_HONOURED = "EMS never honoured this key; here it does what its name says"
+_NEVER_HONOURED = "EMS never honoured this; here it does what its name says"
 
 GROUPS = (
     Group(path="ws_servers", several=True, bare_note="EMS itself needs a list here"),

@@ -7,6 +7,7 @@ which parts of the text are secrets. One raise, at the very top, then shows ever
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 
@@ -159,5 +160,4 @@ def _told(place: _Place, source: Source) -> Finding:
         return told
     line, column = source.position(place.offset)
     excerpt, caret = source.excerpt(place.offset)
-    located = {"line": line, "column": column, "caret": caret}
-    return Finding(**{**vars(told), **located, "excerpt": excerpt})
+    return dataclasses.replace(told, line=line, column=column, excerpt=excerpt, caret=caret)

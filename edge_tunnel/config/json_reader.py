@@ -24,7 +24,7 @@ MAX_DEPTH = 32
 """Groups and lists inside each other. EMS's own files have three levels."""
 
 MAX_VALUES = 20_000
-"""Values in one file. The longest real file known has about 150."""
+"""Values, commas and comments in one file. The longest real file known has about 150 values."""
 
 _BLANK = re.compile(r"[ \t\r\n\f\v\xa0\ufeff]*")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -33,6 +33,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.+-])")
 _WORD = re.compile(rf"[^\s,:{{}}\[\]{ALL_QUOTES}]+")
 # Looking for the end of each such string reads the whole rest of the text again.
 _UNCLOSED = 10
+_TOO_LONG = "this is no configuration file"
 _CONSTANTS = {"true": True, "false": False}
 
 
@@ -201,6 +202,7 @@ class _Reader:
                 self._seen(json_guess.SEMICOLON, self._at)
             count += 1
             self._at += 1
+            self._count(0)
             self._skip()
         return count
 
@@ -223,8 +225,9 @@ class _Reader:
             if reporting:
                 raise self._stop(*json_guess.no_comment(self._text, self._at))
             return False
+        self._count(0)
         # People keep old keys and passwords in comments.
-        self._findings.hide(match.start() + 1, match.end())
+        self._findings.hide(match.start() + 2, match.end())
         self._at = match.end()
         return True
 
@@ -245,7 +248,10 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise self._stop(f"more than {MAX_DEPTH} levels of brackets", "no setting needs them")
         if self._values > MAX_VALUES:
-            raise self._stop(f"more than {MAX_VALUES} values", "this is no configuration file")
+            raise self._stop(
+                f"more than {MAX_VALUES} values, commas and comments",
+                "this is no configuration file",
+            )
 
     def _stop(self, message: str, hint: str, at: int | None = None) -> _Stop:
         self._findings.syntax(self._at if at is None else at, message, hint)

@@ -58,12 +58,12 @@ def _unclosed(text: str, start: int, seen: Seen) -> tuple[str, int]:
 
 
 def _other(text: str, start: int, closers: str, seen: Seen) -> tuple[str, int]:
-    line = _OTHER_LINE.match(text, start + 1)
-    line_end = line.end() if line else len(text)
-    ends = [at for at in (text.find(c, start + 1, line_end) for c in closers) if at >= 0]
-    if not ends:
-        return _unclosed(text, start, seen)
-    return text[start + 1 : min(ends)], min(ends) + 1
+    end = start + 1
+    while text[end : end + 1] not in ("", "\n"):
+        if text[end] in closers:
+            return text[start + 1 : end], end + 1
+        end += 1
+    return _unclosed(text, start, seen)
 
 
 def _unescaped(raw: str, offset: int, seen: Seen) -> str:

@@ -128,7 +128,7 @@ def open_file(path: str | os.PathLike[str], table: Table) -> Opened:
     section = walk(root, table, findings, source)
     if section.holds_secret and readable_by_all(file):
         message = "every user of this machine can read this file, and it holds a secret"
-        findings.warning(None, "", message, f"chmod 600 {file}")
+        findings.warning(None, "", message, f"chmod 600 {source.name}")
     return Opened(source, findings, section, incomplete)
 
 

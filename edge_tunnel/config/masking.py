@@ -10,24 +10,29 @@ or one that runs over several lines, is hidden too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from edge_tunnel.config.quotes import ALL_QUOTES, SMART_DOUBLE, SMART_SINGLE
 
 __all__ = ["secret_spans"]
 
 # Exact names hide what follows in any case; hints of a name (a misspelt one) only where a key
-# could stand, so that a host called "monkey" is not taken for one. Longer names come first.
-_NAME = r"app_?-?key|pass_?word|pass_?phrase|key_hash|dev_?-?key|secret|token"
-_HINT = (
-    r"(?:key|pas|pw|cred|hash)\w{0,40}"
-    rf"(?=[{ALL_QUOTES} ]*[:=]|[{ALL_QUOTES}]\s*[{ALL_QUOTES}])"
+# could stand, so that a host called "monkey" is not taken for one.
+_NAME = re.compile(
+    r"(?:app_?-?key|pass_?word|pass_?phrase|key_hash|dev_?-?key|secret|(?<!csrf_)token)\w*",
+    re.IGNORECASE,
 )
-_SECRET_WORD = re.compile(rf"(?:{_NAME})\w*|{_HINT}", re.IGNORECASE)
+_HINT = re.compile(r"key|pas|pw|cred|hash", re.IGNORECASE)
+# The doubled group makes the word atomic: a megabyte of one word is looked at once, not at each
+# of its characters again.
+_KEY_WORD = re.compile(
+    rf"(?<!\w)(?=(\w+))\1(?=[{ALL_QUOTES} ]*[:=]|[{ALL_QUOTES}]\s*[{ALL_QUOTES}])"
+)
 
 # What a secret looks like wherever it stands: EMS's own encrypted form, and the UUID that
 # ThingWorx makes for an application key.
 _SECRET_LOOK = re.compile(
-    r"AES:[\w+/=]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|://[^\s/@\"]+@",
+    r"AES:[\w+/=]+|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|://[^\s/@\"]+@",
     re.IGNORECASE,
 )
 
@@ -38,7 +43,7 @@ _CLEAN = re.compile(
 _PLAIN_QUOTED = re.compile(
     r'"""[\s\S]*?(?:"""|\Z)'
     r"|'''[\s\S]*?(?:'''|\Z)"
-    r'|"(?:[^"\\]|\\[\s\S])*(?:"|\Z)'
+    r'|"[^"\\]*(?:\\[\s\S][^"\\]*)*(?:"|\Z)'
     r"|'[^']*(?:'|\Z)"
 )
 _SMART_QUOTED = re.compile(
@@ -46,19 +51,29 @@ _SMART_QUOTED = re.compile(
     rf"|[{SMART_SINGLE}][^{SMART_SINGLE}']*(?:[{SMART_SINGLE}']|\Z)"
 )
 _END_OF_LINE = re.compile(r"[^\n]*")
-_FILE_SUFFIX = "_file"
 
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of every part that may be a secret. Linear in the length of the text."""
     spans = [match.span() for match in _SECRET_LOOK.finditer(text)]
     at = 0
-    while (word := _SECRET_WORD.search(text, at)) is not None:
-        at = word.end()
-        if not word.group().lower().endswith(_FILE_SUFFIX):
-            start, at = _value_after(text, word.end())
-            spans.append((start, at))
+    for start in sorted({*_names(text), *_misspelt(text)}):
+        if start >= at:
+            first, at = _value_after(text, start)
+            spans.append((first, at))
     return sorted(spans)
+
+
+def _names(text: str) -> Iterator[int]:
+    """Where each name of a secret ends. What ends in ``_file`` is followed by a path."""
+    return (m.end() for m in _NAME.finditer(text) if not m.group().lower().endswith("_file"))
+
+
+def _misspelt(text: str) -> Iterator[int]:
+    for match in _KEY_WORD.finditer(text):
+        word = match.group().lower()
+        if _HINT.search(word) and not word.endswith("_file"):
+            yield match.end()
 
 
 def _value_after(text: str, after_name: int) -> tuple[int, int]:

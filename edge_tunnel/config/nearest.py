@@ -15,7 +15,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most similar name, or None when nothing is similar."""
     if len(name) > _LONGEST:
         return None
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    found = difflib.get_close_matches(name, known, n=1)
     return found[0] if found else None
 
 

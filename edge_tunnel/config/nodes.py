@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Array", "Boolean", "Member", "Node", "Null", "Number", "Object", "Odd", "String"]
+__all__ = [
+    "Array",
+    "Boolean",
+    "Date",
+    "Member",
+    "Node",
+    "Null",
+    "Number",
+    "Object",
+    "Odd",
+    "String",
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,9 +62,16 @@ class String(Node):
 
 @dataclass(frozen=True, repr=False)
 class Odd(Node):
-    """Something that was already reported, or that only TOML has (a date)."""
+    """Something that the reader has already reported."""
 
     what: ClassVar[str] = "something else"
+
+
+@dataclass(frozen=True, repr=False)
+class Date(Node):
+    """Only TOML has these, and no setting is one."""
+
+    what: ClassVar[str] = "a date or time"
 
 
 @dataclass(frozen=True, repr=False)

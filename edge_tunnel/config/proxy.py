@@ -2,7 +2,7 @@
 
 ::
 
-    listen = "127.0.0.1:9100"     # or a list; the port alone listens on all addresses
+    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses
     dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY
     log_level = "INFO"
 
@@ -115,11 +115,20 @@ class ProxyInspection:
 @dataclass(frozen=True)
 class _Address(Text):
     def read(self, node: Node, warn: Say) -> Any:
-        host, _, port = scalars.visible_text(node, warn).rpartition(":")
-        if not (port.isascii() and port.isdigit() and 0 <= int(port[:6]) <= 65535):
+        host, colon, port = scalars.visible_text(node, warn).rpartition(":")
+        if not (colon and port.isascii() and port.isdigit() and 0 <= int(port[:6]) <= 65535):
             raise Unfit("must be an address with a port", 'write it as in "127.0.0.1:9100"')
         bare = host.removeprefix("[").removesuffix("]")
         return ListenAddress(host=None if bare in ("", "*") else bare, port=int(port))
+
+
+@dataclass(frozen=True)
+class _Addresses(ListOf):
+    def read(self, node: Node, warn: Say) -> tuple[Any, ...]:
+        addresses = super().read(node, warn)
+        if not addresses:
+            raise Unfit("names no address to listen on", 'write it as in "127.0.0.1:9100"')
+        return addresses
 
 
 def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
@@ -128,7 +137,7 @@ def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
 
 _TABLE = Table(
     (
-        Rule(group="", key="listen", kind=ListOf(_Address()), target="listen"),
+        Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,9 +24,11 @@ class Source:
         """What people see in front of a line number."""
 
         self.directory = path.parent
+        self._short = printable(path.name)
         self.text = text
-        self._line_starts = [0]
-        self._line_starts += [i + 1 for i, char in enumerate(text) if char == "\n"]
+        lengths = (len(line) + 1 for line in text.split("\n"))
+        self._line_starts = list(itertools.accumulate(lengths, initial=0))[:-1]
+        self._by_looks: list[tuple[int, int]] | None = None
         self._hidden: list[tuple[int, int]] = []
         self._spans: list[tuple[int, int]] | None = None
 
@@ -43,8 +46,12 @@ class Source:
         return line, offset - self._line_starts[line - 1] + 1
 
     def place(self, offset: int) -> str:
-        """``name:line``, as editors and people understand it."""
-        return f"{self.name}:{self.position(offset)[0]}"
+        """``config.json:12``: where a setting came from, among the files that people know."""
+        return f"{self._short}:{self.position(offset)[0]}"
+
+    def is_hidden(self, offset: int) -> bool:
+        """What stands here looks like a secret by itself, whatever it was read as."""
+        return bool(self._near(offset, offset + 1))
 
     def excerpt(self, offset: int) -> tuple[str, int]:
         """The line around `offset` without its secrets, and the index of the place in it."""
@@ -86,8 +93,10 @@ class Source:
         return found
 
     def _all_spans(self) -> list[tuple[int, int]]:
+        if self._by_looks is None:
+            self._by_looks = secret_spans(self.text)
         if self._spans is None:
-            self._spans = _merged(sorted([*secret_spans(self.text), *self._hidden]))
+            self._spans = _merged(sorted([*self._by_looks, *self._hidden]))
         return self._spans
 
 

@@ -7,24 +7,23 @@ granted that it is right: anything that it does not understand only leaves a pla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["MAX_DEPTH", "MAX_TOKENS", "Path", "Place", "comments", "places", "too_deep"]
+__all__ = ["MAX_DEPTH", "MAX_TOKENS", "Path", "Place", "Shape", "places", "shape"]
 
 Path = tuple[str | int, ...]
 
 MAX_DEPTH = 32
 """Brackets inside each other, or dots in one key."""
 
-MAX_TOKENS = 80_000
-"""Brackets, commas, dots, equal signs, line ends and strings: 20,000 values and their keys.
+MAX_TOKENS = 40_000
+"""Brackets, commas, dots, equal signs, line ends and strings: 10,000 values and their keys.
 Keeps the time for a hostile megabyte under a second."""
 
 _STRING = (
-    r'"""(?:[^\\]|\\[\s\S])*?(?:"""(?!")|\Z)'
-    r"|'''[\s\S]*?(?:'''(?!')|\Z)"
-    r'|"(?:[^"\\\n]|\\.)*"?'
+    r'"""[^"\\]*(?:(?:\\[\s\S]|""?(?!"))[^"\\]*)*(?:"{3,5}|\Z)'
+    r"|'''[^']*(?:''?(?!')[^']*)*(?:'{3,5}|\Z)"
+    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"?'
     r"|'[^'\n]*'?"
 )
 _TOKEN = re.compile(rf"{_STRING}|#[^\n]*|[\[\]{{}}=,.\n]")
@@ -43,24 +42,30 @@ class Place:
     end: int
 
 
-def too_deep(text: str) -> int | None:
+@dataclass(frozen=True)
+class Shape:
+    """What a text looks like before anyone knows whether it is TOML."""
+
+    too_deep: int | None
     """Where brackets or dots exceed what a configuration needs, so that tomli is not asked."""
-    depth = dots = 0
-    for count, match in enumerate(_TOKEN.finditer(text)):
-        sign = match.group()
-        depth += (sign in "[{") - (sign in "]}")
-        dots = dots + 1 if sign == "." else dots if sign[0] in "\"'" else 0
-        if depth > MAX_DEPTH or dots > MAX_DEPTH or count > MAX_TOKENS:
-            return match.start()
-        depth = max(depth, 0)
-    return None
 
-
-def comments(text: str) -> Iterator[tuple[int, int]]:
+    comments: tuple[tuple[int, int], ...]
     """Start and end of every comment, without its ``#``."""
-    for match in _TOKEN.finditer(text):
-        if match.group()[0] == "#":
-            yield match.start() + 1, match.end()
+
+
+def shape(text: str) -> Shape:
+    """One pass over the signs of a text, right or wrong."""
+    depth = dots = 0
+    comments: list[tuple[int, int]] = []
+    for count, match in enumerate(_TOKEN.finditer(text)):
+        sign = match.group()[0]
+        depth = max(depth + (sign in "[{") - (sign in "]}"), 0)
+        dots = dots + 1 if sign == "." else dots if sign in "\"'" else 0
+        if sign == "#":
+            comments.append((match.start() + 1, match.end()))
+        if depth > MAX_DEPTH or dots > MAX_DEPTH or count > MAX_TOKENS:
+            return Shape(match.start(), tuple(comments))
+    return Shape(None, tuple(comments))
 
 
 def places(text: str) -> dict[Path, Place]:

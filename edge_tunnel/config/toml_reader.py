@@ -16,30 +16,29 @@ from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.nodes import (
     Array,
     Boolean,
+    Date,
     Member,
     Node,
     Number,
     Object,
-    Odd,
     String,
 )
-from edge_tunnel.config.toml_places import Path, Place, comments, places, too_deep
+from edge_tunnel.config.toml_places import Path, Place, places, shape
 
 __all__ = ["read_toml"]
 
+_NO_NEED = "no configuration needs that"
 _AT = re.compile(r"^(.*?) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 
 
 def read_toml(text: str, findings: Findings) -> Node | None:
     """The root table, or None after an error."""
-    deep = too_deep(text)
-    if deep is not None:
-        findings.syntax(
-            deep, "too many brackets or dots inside each other", "no setting needs them"
-        )
-        return None
-    for start, end in comments(text):  # people keep old keys and passwords in comments
+    seen = shape(text)
+    for start, end in seen.comments:  # people keep old keys and passwords in comments
         findings.hide(start, end)
+    if seen.too_deep is not None:
+        findings.syntax(seen.too_deep, "too much inside each other, or too many values", _NO_NEED)
+        return None
     try:
         # Decimals keep the number as it was written: it may be milliseconds, or have a unit.
         root = tomli.loads(text.removeprefix("\ufeff"), parse_float=Decimal)
@@ -89,7 +88,7 @@ def _node(value: object, path: Path, found: dict[Path, Place], parent: Place) ->
     if isinstance(value, list):
         items = (_node(one, (*path, i), found, place) for i, one in enumerate(value))
         return Array(place.start, place.end, tuple(items))
-    return Odd(place.start, place.end)
+    return Date(place.start, place.end)
 
 
 _MAKERS: dict[type, Callable[[object, Place], Node]] = {

@@ -59,7 +59,7 @@ def walk(root: Object, table: Table, findings: Findings, source: Source) -> Sect
     walker = _Walker(table, findings, source)
     section = Section()
     walker.group(root, "", "", section)
-    walker.tell_ignored()
+    walker.tell_together()
     section.holds_secret = walker.holds_secret
     return section
 
@@ -70,7 +70,7 @@ class _Walker:
         self._findings = findings
         self._source = source
         self.holds_secret = False
-        self._ignored: dict[tuple[str, str], dict[str, int]] = {}
+        self._together: dict[tuple[str, str], dict[str, int]] = {}
 
     def group(self, node: Object, group: str, path: str, section: Section) -> None:
         """`group` is its name in the table, `path` what people see (with indexes)."""
@@ -78,15 +78,13 @@ class _Walker:
         for member in node.members:
             self._member(member, group, path, section, seen)
 
-    def tell_ignored(self) -> None:
-        """Once per group and reason, with the keys that it concerns."""
-        for (group, why), keys in self._ignored.items():
-            message = f"read, no effect here, because {why}"
+    def tell_together(self) -> None:
+        """One note for each group and remark, with the keys that it concerns."""
+        for (group, message), keys in self._together.items():
             if group in keys:
                 self._findings.note(keys[group], group, message)
             else:
-                names = ", ".join(keys)
-                self._findings.note(min(keys.values()), _dotted(group, names), message)
+                self._findings.note(min(keys.values()), _dotted(group, ", ".join(keys)), message)
 
     def _member(
         self, member: Member, group: str, path: str, section: Section, seen: dict[int, Member]
@@ -122,8 +120,8 @@ class _Walker:
             tell(member.value.start, here, unfit.message, unfit.hint)
             section.wrong.add(rule.target)
             return
-        if rule.note:
-            self._findings.note(member.start, here, rule.note)
+        if rule.note and value is not None:
+            self._remark(rule.group, rule.note, rule.key, member.start)
         if rule.target:
             section.values.setdefault(rule.target, Taken(value, here, member.start))
 
@@ -184,6 +182,8 @@ class _Walker:
         if self._findings.full(Severity.WARNING):
             self._findings.warning(None, "", "")
             return
+        if self._source.is_hidden(member.start):  # a stray quote made a key of a secret
+            here = here.removesuffix(printable(member.key.strip())[:60]) + "***"
         elsewhere = self._table.elsewhere(member.key)
         near = nearest(member.key.strip().lower(), self._table.names(group))
         if near is not None:
@@ -209,7 +209,10 @@ class _Walker:
             self._findings.warning(member.start, here, message, f"write {entry.key}")
 
     def _ignore(self, group: str, why: str, key: str, offset: int) -> None:
-        self._ignored.setdefault((group, why), {}).setdefault(key, offset)
+        self._remark(group, f"read, no effect here, because {why}", key, offset)
+
+    def _remark(self, group: str, message: str, key: str, offset: int) -> None:
+        self._together.setdefault((group, message), {}).setdefault(key, offset)
 
 
 def _dotted(path: str, key: str) -> str:

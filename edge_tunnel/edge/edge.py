@@ -290,11 +290,12 @@ async def open_edge(
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
+      ConfigError: a certificate or key file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
     targets: dict[str, ServiceTarget] = {each.name: each for each in config.services}
     targets.update(services or {})
-    dial = dial or dial_websocket(config.link.connect_timeout)
+    dial = dial or dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
     async with open_plain_nursery() as nursery:
         edge = Edge(config, targets, dial, nursery)
         nursery.start_soon(edge.run)

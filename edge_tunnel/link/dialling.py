@@ -1,8 +1,7 @@
-"""How an endpoint gets a connection to a node: address, TCP, TLS, WebSocket."""
+"""How an endpoint gets a connection to a node: TCP, HTTP CONNECT, TLS, WebSocket."""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ from urllib.parse import urlsplit
 
 import trio
 
+from edge_tunnel.config.model import HttpProxy, TlsSettings
 from edge_tunnel.errors import ConfigError, LinkLost
+from edge_tunnel.link.http_connect import connect_through
 from edge_tunnel.link.oserrors import in_words
+from edge_tunnel.link.tls import ClientTls
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
 
@@ -57,13 +59,25 @@ def parse_url(url: str) -> Address:
     return Address(parts.hostname, port or (443 if tls else 80), path, tls)
 
 
-def dial_websocket(timeout: float, tls: ssl.SSLContext | None = None) -> Dial:
-    """A `Dial` over the network. `timeout`: seconds for TCP, TLS and the handshake, each."""
+def dial_websocket(
+    timeout: float, tls: TlsSettings | None = None, proxy: HttpProxy | None = None
+) -> Dial:
+    """A `Dial` over the network.
+
+    Args:
+      timeout: seconds for TCP, HTTP CONNECT and TLS together, and again for the WebSocket.
+      tls: how to verify a node, for ``wss://``.
+      proxy: the HTTP proxy to go through.
+
+    Raises:
+      ConfigError: a file that `tls` names cannot be used.
+    """
+    secure = ClientTls(tls)
 
     @asynccontextmanager
     async def dial(url: str) -> AsyncIterator[Transport]:
         address = parse_url(url)
-        stream = await _connect(address, timeout, tls)
+        stream = await _connect(address, timeout, secure, proxy)
         async with open_client(
             stream, host=address.host_header, path=address.path, peer=url, timeout=timeout
         ) as transport:
@@ -72,38 +86,39 @@ def dial_websocket(timeout: float, tls: ssl.SSLContext | None = None) -> Dial:
     return dial
 
 
-async def _connect(address: Address, timeout: float, tls: ssl.SSLContext | None) -> trio.abc.Stream:
-    where = f"{address.host}:{address.port}"
-    stream: trio.abc.Stream | None = None
+async def _connect(
+    address: Address, timeout: float, tls: ClientTls, proxy: HttpProxy | None
+) -> trio.abc.Stream:
     try:
         with trio.fail_after(timeout):
-            stream = await trio.open_tcp_stream(address.host, address.port)
-            if address.tls:
-                stream = await _secure(stream, address.host, tls)
-            return stream
+            try:
+                return await _connect_once(address, tls, proxy)
+            except LinkLost as error:
+                if not tls.tolerates(error):
+                    raise
+            return await _connect_once(address, tls, proxy, verify=False)
     except trio.TooSlowError:
-        problem = f"{where} did not answer within {timeout:g} s"
-    except ssl.SSLError as error:
-        problem = f"TLS with {where} failed: {error.reason or error}"
-    except OSError as error:
-        problem = f"cannot reach {where}: {in_words(error)}"
-    except trio.BrokenResourceError as error:
-        problem = f"TLS with {where} failed: {error.__cause__ or 'the connection was closed'}"
-    if stream is not None:
-        await trio.aclose_forcefully(stream)
-    raise LinkLost(problem)
+        through = f" through the HTTP proxy {proxy.host}:{proxy.port}" if proxy else ""
+        raise LinkLost(
+            f"{address.host}:{address.port} did not answer{through} within {timeout:g} s"
+        ) from None
 
 
-async def _secure(
-    stream: trio.abc.Stream, host: str, tls: ssl.SSLContext | None
+async def _connect_once(
+    address: Address, tls: ClientTls, proxy: HttpProxy | None, *, verify: bool = True
 ) -> trio.abc.Stream:
-    context = tls or ssl.create_default_context()
-    secured: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-        stream, context, server_hostname=host, https_compatible=True
-    )
+    host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
     try:
-        await secured.do_handshake()
+        stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        what = "the HTTP proxy " if proxy else ""
+        raise LinkLost(f"cannot reach {what}{host}:{port}: {in_words(error)}") from None
+    try:
+        if proxy is not None:
+            await connect_through(stream, proxy, address.host, address.port)
+        if address.tls:
+            return await tls.secure(stream, address.host, verify=verify)
+        return stream
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
-    return secured

@@ -42,7 +42,7 @@ async def splice(stream: TunnelStream, sock: trio.SocketStream, read_size: int) 
     finally:
         sock.socket.close()
         if not clean:
-            stream.abort()
+            stream.abort(Reason.RESET, "the connection was reset")
         with trio.CancelScope(shield=True):
             await stream.aclose()
 
@@ -65,7 +65,6 @@ async def _to_tunnel(
             await stream.send_all(data)
     except trio.BrokenResourceError:
         if stream.core.outgoing.state is not SendState.STOPPED:
-            stream.abort(Reason.RESET, "the connection was reset")
             scope.cancel()
         # else the far end wants no more of this; the other way goes on
 

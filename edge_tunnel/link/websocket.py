@@ -148,16 +148,11 @@ class _Watched(trio.abc.Stream):
         self.ended = trio.Event()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        # If the request cannot be sent, trio_websocket never reads, and waits for ever.
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
             self.ended.set()
             raise
-
-    def handshake_done(self) -> None:
-        """From here on trio_websocket notices by itself, and the hot path has no layer."""
-        self.send_all = self._stream.send_all  # type: ignore[method-assign]
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -207,7 +202,6 @@ async def _within(watched: _Watched, timeout: float, wrap: Callable[[], Awaitabl
             raise LinkLost("the connection was closed in the WebSocket handshake")
     if not result:
         raise LinkLost(f"no WebSocket handshake within {timeout:g} s")
-    watched.handshake_done()
     return result[0]
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -61,6 +62,10 @@ _MAX_BINDS: Final = 4096
 _SILENCE: Final = (1.0, 600.0)
 """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
+_GRACE: Final = 10.0
+"""Seconds that a new tunnel waits for a thing whose link was just lost. Devices come back within a
+second or two; a technician who connects in between should not be told that there is none."""
+
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted: the devices of a dead node come all at once."""
 
@@ -97,7 +102,8 @@ class Node:
         self._links: set[Link] = set()
         self._unauthenticated = 0
         # thing -> tunnel -> an attach that waits until the thing is bound
-        self._waiting: dict[str, dict[bytes, tuple[Attach, bytes, Port]]] = {}
+        self._waiting: dict[str, dict[bytes, _Waiting]] = {}
+        self._lost_at: dict[str, float] = {}  # things whose link was lost within _GRACE, in order
 
     @property
     def links(self) -> int:
@@ -207,6 +213,7 @@ class Node:
     def _on_link_frame(self, port: Port, frame: Frame) -> None:
         if isinstance(frame, Ping):
             port.send(Pong(frame.nonce))
+            self._expire(port)
         elif isinstance(frame, Bye):
             raise LinkLost(frame.text or Reason.of(frame.reason).text)
         elif isinstance(frame, Bind) and port.role == "edge":
@@ -247,9 +254,9 @@ class Node:
             self.routes.displaced(loser, frame.thing)
         port.send(Bound(frame.thing, epoch))
         self.notices.emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
-        for attach, message, remote in self._waiting.pop(frame.thing, {}).values():
-            remote.waiting.pop(attach.tunnel, None)
-            self.routes.attach(attach, message, remote, port)
+        for waiting in self._waiting.pop(frame.thing, {}).values():
+            waiting.remote.waiting.pop(waiting.frame.tunnel, None)
+            self.routes.attach(waiting.frame, waiting.message, waiting.remote, port)
 
     def _unbind(self, port: Port, thing: str) -> None:
         if self.registry.unbind(thing, port):
@@ -261,28 +268,38 @@ class Node:
         if port.role != "remote":
             raise RemoteProtocolError(f"Attach from the {port.role}")
         edge = self.registry.locate(frame.thing)
+        until = self._lost_at.get(frame.thing, -math.inf) + _GRACE if frame.fresh else math.inf
         if edge is not None:
             self.routes.attach(frame, message, port, edge)
-        elif frame.fresh:
-            text = f"no device is bound as {frame.thing!r}"
-            port.send(Close(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text))
+        elif until < trio.current_time():
+            port.send(_no_such_thing(frame))
         elif len(port.waiting) >= _MAX_WAITING:
             port.send(Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, ""))
         else:
-            self._wait(frame, message, port)
+            self._wait(_Waiting(frame, message, port, until))
 
-    def _wait(self, frame: Attach, message: bytes, port: Port) -> None:
-        """A resume whose thing is not here at the moment waits for the bind."""
-        self._forget_waiting(port, frame.tunnel)
-        self._waiting.setdefault(frame.thing, {})[frame.tunnel] = (frame, message, port)
-        port.waiting[frame.tunnel] = frame.thing
+    def _wait(self, waiting: _Waiting) -> None:
+        """The thing is not here at the moment: a resume waits for it, a new tunnel a little."""
+        frame = waiting.frame
+        self._forget_waiting(waiting.remote, frame.tunnel)
+        self._waiting.setdefault(frame.thing, {})[frame.tunnel] = waiting
+        waiting.remote.waiting[frame.tunnel] = frame.thing
+
+    def _expire(self, port: Port) -> None:
+        """Refuse what has waited too long. Called at each PING: a timer that costs nothing."""
+        now = trio.current_time()
+        for tunnel, thing in list(port.waiting.items()):
+            waiting = self._waiting[thing][tunnel]
+            if waiting.until < now:
+                port.send(_no_such_thing(waiting.frame))
+                self._forget_waiting(port, tunnel)
 
     def _forget_waiting(self, port: Port, tunnel: bytes) -> None:
         thing = port.waiting.pop(tunnel, None)
         if thing is None:
             return
         waiting = self._waiting.get(thing, {})
-        if tunnel in waiting and waiting[tunnel][2] is port:
+        if tunnel in waiting and waiting[tunnel].remote is port:
             del waiting[tunnel]
         if not waiting:
             self._waiting.pop(thing, None)
@@ -291,9 +308,31 @@ class Node:
         for thing in list(port.binds):
             if self.registry.unbind(thing, port):
                 self.notices.emit("unbound", thing=thing, peer=port.peer, reason=reason)
+                self._remember_loss(thing)
         for tunnel in list(port.waiting):
             self._forget_waiting(port, tunnel)
         self.routes.lost(port, reason)
+
+    def _remember_loss(self, thing: str) -> None:
+        now = trio.current_time()
+        while self._lost_at and next(iter(self._lost_at.values())) + _GRACE < now:
+            del self._lost_at[next(iter(self._lost_at))]
+        self._lost_at.pop(thing, None)
+        self._lost_at[thing] = now
+
+
+class _Waiting(NamedTuple):
+    """An ATTACH for a thing that is not bound."""
+
+    frame: Attach
+    message: bytes
+    remote: Port
+    until: float
+
+
+def _no_such_thing(frame: Attach) -> Close:
+    text = f"no device is bound as {frame.thing!r}"
+    return Close(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text)
 
 
 def _peer_name(sock: trio.SocketStream) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.config.model import HttpProxy, TlsSettings
 from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, TunnelEnded
 from edge_tunnel.link.dialling import Dial, dial_websocket
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
@@ -218,6 +219,8 @@ async def open_remote(
     connect_timeout: float = 10.0,
     ping_interval: float = 5.0,
     ping_timeout: float = 10.0,
+    tls: TlsSettings | None = None,
+    http_proxy: HttpProxy | None = None,
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
@@ -230,8 +233,11 @@ async def open_remote(
       connect_timeout: seconds for TCP, TLS and the handshake, each.
       ping_interval: seconds after which a quiet link is pinged.
       ping_timeout: seconds of silence after a ping that end the link.
+      tls: how to verify a node, for ``wss://``.
+      http_proxy: the HTTP proxy to go through.
 
     Raises:
+      ConfigError: a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
       LinkLost: `retries` is used up.
     """
@@ -243,8 +249,9 @@ async def open_remote(
         ping_timeout=ping_timeout,
         retries=retries,
     )
+    dial = dial or dial_websocket(connect_timeout, tls, http_proxy)
     async with open_plain_nursery() as nursery:
-        remote = Remote(settings, dial or dial_websocket(connect_timeout), resume_timeout)
+        remote = Remote(settings, dial, resume_timeout)
         nursery.start_soon(remote.run)
         try:
             yield remote

@@ -1,0 +1,216 @@
+"""check-config and convert-config, as a user sees them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from edge_tunnel.cli import check_config, convert_config
+from edge_tunnel.config import load_config
+
+PERFECT = """{
+  "ws_servers": [{"host": "h", "port": 443}],
+  "appKey": "k",
+  "auto_bind": [{"name": "n"}],
+  "edge_tunnel": {"services": [{"name": "ssh", "port": 22}]}
+}
+"""
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    check_config.add_parser(subparsers)
+    convert_config.add_parser(subparsers)
+    args = parser.parse_args(arguments)
+    code: int = args.run(args)
+    return code
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return saved(tmp_path / "config.json", PERFECT)
+
+
+def saved(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_perfect_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check-config", "--strict", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert "Nothing to remark." in shown
+    assert "config.json:4" in next(line for line in shown.splitlines() if "auto_bind[0]" in line)
+    assert "\x1b" not in shown
+
+
+def test_the_report_shows_line_and_caret(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(config, PERFECT.replace('"h", "port": 443', '"h", "port": 99999'))
+    assert run("check-config", str(config)) == 78
+    shown = capsys.readouterr().out.splitlines()
+    at = shown.index("error ws_servers[0].port  line 2, column 40")
+    assert shown[at + 1] == '  2 | "ws_servers": [{"host": "h", "port": 99999}],'
+    assert shown[at + 2].index("^") == shown[at + 1].index("99999")
+    assert shown[at + 3] == "  99999 is out of range: 1 to 65535"
+    assert shown[at + 4] == "  -> correct the number"
+    assert shown[-1] == "1 error: this file cannot be used."
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "code"),
+    [
+        (PERFECT, False, 0),
+        (PERFECT, True, 0),
+        ("// c\n" + PERFECT, False, 0),
+        ("// c\n" + PERFECT, True, 78),
+        (PERFECT.replace("443", "0"), False, 78),
+        (PERFECT.replace(": 443", ""), False, 65),
+        ("", False, 65),
+    ],
+)
+def test_exit_codes(config: Path, text: str, strict: bool, code: int) -> None:
+    saved(config, text)
+    assert run("check-config", *(["--strict"] if strict else []), str(config)) == code
+
+
+def test_the_worst_of_several_files_counts(config: Path, tmp_path: Path) -> None:
+    wrong = saved(tmp_path / "wrong.json", "{}")
+    broken = saved(tmp_path / "broken.json", "{")
+    assert run("check-config", str(config), str(wrong)) == 78
+    assert run("check-config", str(broken), str(wrong), str(config)) == 65
+    assert run("check-config", str(tmp_path / "absent.json")) == 65
+
+
+def test_json_for_programs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(config, "// c\n" + PERFECT)
+    assert run("check-config", "--json", str(config)) == 0
+    document = json.loads(capsys.readouterr().out)
+    (file,) = document["files"]
+    assert document["exit_code"] == 0 and file["file"] == str(config)
+    assert file["findings"][0]["severity"] == "warning" and file["findings"][0]["line"] == 1
+    settings = {one["key"]: one for one in file["settings"]}
+    assert settings["appKey"]["value"] == "***"
+    assert settings["ws_servers[0]"]["origin"] == "config.json:3"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_on_a_terminal_unless_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for refusal, coloured in (("", True), ("1", False)):
+        terminal = _Terminal()
+        monkeypatch.setattr("sys.stdout", terminal)
+        monkeypatch.setenv("NO_COLOR", refusal)
+        run("check-config", str(config))
+        assert ("\x1b[" in terminal.getvalue()) is coloured
+
+
+def test_a_terminal_without_unicode(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its encoding lacks becomes a question mark, not a traceback."""
+    saved(config, PERFECT.replace('"n"', '"\u00fc\u2603"').replace('"k"', "x" * 200))
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert run("check-config", str(config)) == 65
+
+
+# -- directories and booted copies ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["_booted", ".booted"])
+def test_a_copy_that_says_the_same(
+    config: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(config, config.with_name(config.name + suffix))
+    assert run("check-config", "--strict", str(config.parent)) == 0
+    assert f"config.json{suffix} says the same" in capsys.readouterr().out
+
+
+def test_a_copy_that_differs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says in what, and that it is never used."""
+    booted = PERFECT.replace("443", "8443").replace('"n"', '"m"')
+    saved(config.with_name("config.json_booted"), booted)
+    assert run("check-config", str(config.parent)) == 0
+    shown = capsys.readouterr().out
+    assert "config.json_booted differs in servers, things" in shown
+    assert "never uses this copy" in shown
+
+
+def test_a_broken_file_is_never_replaced_by_its_copy(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """EMS would run on with the copy, and its owner would wonder."""
+    shutil.copy(config, config.with_name("config.json.booted"))
+    saved(config, PERFECT[:-10])
+    assert run("check-config", str(config.parent)) == 65
+    shown = capsys.readouterr().out
+    assert "config.json.booted can be used, while this file cannot" in shown
+    assert "Effective settings" not in shown
+
+
+def test_a_broken_copy(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(config.with_name("config.json_booted"), "{")
+    assert run("check-config", str(config.parent)) == 0
+    assert "cannot be used" in capsys.readouterr().out
+
+
+def test_a_directory_with_a_node_file_and_one_without_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check-config", str(tmp_path)) == 65
+    assert "there is no config.json" in capsys.readouterr().out
+    saved(tmp_path / "proxy.toml", "dev_key = 'k'\nlisten = 'x'")
+    assert run("check-config", str(tmp_path)) == 78
+    assert "must be an address with a port" in capsys.readouterr().out
+
+
+# -- convert-config ------------------------------------------------------------------------------
+
+
+def test_converted_it_means_the_same(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ems-5.3.json", "ems-5.4.0.json", "ems-5.4.9.json"):
+        assert run("convert-config", "--with-secrets", str(files / name)) == 0
+        toml = saved(tmp_path / "config.toml", capsys.readouterr().out)
+        assert load_config(toml).config == load_config(files / name).config
+
+
+def test_the_output_is_for_its_owner_alone(config: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.toml"
+    assert run("convert-config", str(config), "-o", str(output)) == 0
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert "appKey" in output.read_text()
+
+
+def test_nothing_is_overwritten(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert-config", str(config), "-o", str(config)) == 73
+    assert "choose another name" in capsys.readouterr().err
+    assert config.read_text() == PERFECT
+
+
+def test_a_rewritten_file_converts_without_its_key(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fleets convert on one machine what other machines run with their own keys."""
+    path = str(files / "ems-5.4.10-rewritten.json")
+    assert run("convert-config", path) == 0
+    assert 'name = "pump-7"' in capsys.readouterr().out
+    assert run("convert-config", "--with-secrets", path) == 78
+
+
+def test_a_broken_file_is_not_converted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(config, PERFECT.replace(": 443", ""))
+    assert run("convert-config", str(config)) == 65
+    shown = capsys.readouterr()
+    assert shown.out == "" and "this file cannot be used" in shown.err

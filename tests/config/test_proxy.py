@@ -1,0 +1,104 @@
+"""The node's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edge_tunnel.config import (
+    ConfigFileError,
+    ListenAddress,
+    NodeLimits,
+    NodeLinkSettings,
+    ProxyConfig,
+    Secret,
+    inspect_proxy_config,
+    load_proxy_config,
+)
+
+FULL = """
+listen = ["127.0.0.1:9100", "[::1]:9200", ":9300", "*:0"]
+dev_key = "s3cret"
+log_level = "debug"
+[limits]
+handshake_timeout = 2.5
+max_unauthenticated = 10
+max_links = 20
+max_message_size = 131072
+[link]
+ping_interval = 1
+ping_timeout = 2
+"""
+
+
+def saved(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "proxy.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_everything_that_can_be_set(tmp_path: Path) -> None:
+    assert load_proxy_config(saved(tmp_path, FULL)) == ProxyConfig(
+        dev_key=Secret("s3cret"),
+        listen=(
+            ListenAddress(host="127.0.0.1", port=9100),
+            ListenAddress(host="::1", port=9200),
+            ListenAddress(host=None, port=9300),
+            ListenAddress(host=None, port=0),
+        ),
+        limits=NodeLimits(
+            handshake_timeout=2.5, max_unauthenticated=10, max_links=20, max_message_size=131072
+        ),
+        link=NodeLinkSettings(ping_interval=1.0, ping_timeout=2.0),
+        log_level="DEBUG",
+    )
+
+
+def test_a_key_is_enough(tmp_path: Path) -> None:
+    config = load_proxy_config(saved(tmp_path, 'dev_key = "k"'))
+    assert config == ProxyConfig(dev_key=Secret("k"))
+    assert config.listen == (ListenAddress(host="127.0.0.1", port=9100),)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.log_level = "X"  # type: ignore[misc]
+
+
+def test_without_a_key_a_node_does_not_start(tmp_path: Path) -> None:
+    """An open node by mistake is worse than none."""
+    for text in ("", 'dev_key = ""', 'dev_key_file = ""'):
+        with pytest.raises(ConfigFileError, match="EDGE_TUNNEL_DEV_KEY"):
+            load_proxy_config(saved(tmp_path, text), environ={})
+
+
+def test_the_key_from_a_file_or_from_outside(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file\n")
+    path = saved(tmp_path, 'dev_key_file = "key"')
+    assert load_proxy_config(path).dev_key == Secret("from-file")
+    environ = {"EDGE_TUNNEL_DEV_KEY": "from-outside"}
+    assert load_proxy_config(path, environ=environ).dev_key == Secret("from-outside")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("listen = 9100", "must be a string"),
+        ('listen = "9100"', "must be an address with a port"),
+        ('listen = "a:b"', "must be an address with a port"),
+        ('listen = "a:70000"', "must be an address with a port"),
+        ("listen = []", "names no address"),
+        ('lisen = "a:1"', "did you mean listen?"),
+        ("[limits]\nmax_link = 1", "did you mean max_links?"),
+        ("[limits]\nmax_links = 0", "out of range"),
+        ("[limits]\nhandshake_timeout = 10000", "did you mean 10?"),
+        ("[limits]\nmax_message_size = 1000", "out of range"),
+        ('[link]\nping_interval = "x"', "must be a number"),
+        ("limits = 3", "a group of keys"),
+    ],
+)
+def test_what_is_said(tmp_path: Path, text: str, words: str) -> None:
+    found = inspect_proxy_config(saved(tmp_path, 'dev_key = "s3cret"\n' + text), environ={})
+    told = [f"{f.message}; {f.hint}" for f in found.findings]
+    assert [one for one in told if words in one], told
+    assert "s3cret" not in repr(found)
