@@ -27,6 +27,7 @@ your own tests). Imports go one way, roles -> link -> protocol; tests/test_rooms
 
 from __future__ import annotations
 
+from edge_tunnel.config.load import load_config
 from edge_tunnel.config.model import (
     EdgeConfig,
     HttpProxy,
@@ -84,6 +85,7 @@ __all__ = [
     "TunnelSettings",
     "TunnelStream",
     "__version__",
+    "load_config",
     "one_key",
     "open_edge",
     "open_remote",
