@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -148,10 +148,10 @@ class SshService(Service):
         text = "".join(f"{name} {value}\n" for name, value in settings.items())
         (self.folder / "sshd_config").write_text(text, encoding="utf-8")
 
-    async def fetch(self) -> Fetch:
-        proxy_command = shlex.join(our_command("connect", "%h", self.name, "--stdio", "--json"))
-        options = {
-            "ProxyCommand": proxy_command,
+    def options(self, proxy_command: Sequence[str]) -> list[str]:
+        """For ssh and scp: our keys, our way, and nothing of the user's own settings."""
+        settings = {
+            "ProxyCommand": shlex.join(proxy_command),
             "IdentityFile": self.folder / "user_key",
             "IdentitiesOnly": "yes",
             "UserKnownHostsFile": self.folder / "known_hosts",
@@ -159,11 +159,17 @@ class SshService(Service):
             "BatchMode": "yes",
             "LogLevel": "ERROR",
         }
-        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        return [*words, "-F", os.devnull]
+
+    async def fetch(self) -> Fetch:
+        options = self.options(our_command("connect", "%h", self.name, "--stdio", "--json"))
         target = f"{getpass.getuser()}@{THING}"
-        command = ["ssh", "-F", os.devnull, *words, target, f"cat {self.folder / FILE}"]
         ssh = await self.site.start_program(
-            "ssh", command, stdin=subprocess.DEVNULL, data_on_stdout=True
+            "ssh",
+            ["ssh", *options, target, f"cat {self.folder / FILE}"],
+            stdin=subprocess.DEVNULL,
+            data_on_stdout=True,
         )
         assert ssh.process.stdout is not None
         return Fetch(ssh, ssh.process.stdout)
