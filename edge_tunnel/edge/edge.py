@@ -7,15 +7,18 @@ node can widen it.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
+from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
+from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket
@@ -53,6 +56,9 @@ _log = logging.getLogger("edge_tunnel.edge")
 _CONNECT_TIMEOUT: Final = 10.0
 """Seconds for a service on or next to the device: a local network, generously."""
 
+_IDLE_CHECK: Final = 60.0
+"""Seconds between two looks at idle tunnels, at the most: one wake-up a minute."""
+
 _REBIND_DELAY: Final = 60.0
 """Seconds until a thing that another edge took over is bound again. Two devices with one name
 would otherwise throw each other out without end; but if the other one leaves, we must come back."""
@@ -81,12 +87,14 @@ class Edge(Endpoint):
         self,
         config: EdgeConfig,
         services: Mapping[str, ServiceTarget],
-        dial: Dial,
+        make_dial: Callable[[EdgeConfig], Dial],
         nursery: trio.Nursery,
     ) -> None:
-        super().__init__(_settings(config), dial)
+        super().__init__(_settings(config), make_dial(config))
         self.config = config
-        self._services = dict(services)
+        self._make_dial = make_dial
+        self._own_services = dict(services)
+        self._services = {**_offered(config), **services}
         self._nursery = nursery
         # The edge issues the epochs of its binds. The clock makes those of a restarted process
         # higher; where the clock went back, the node says which epoch is to be beaten.
@@ -248,7 +256,8 @@ class Edge(Endpoint):
         sock = await connect_service(service, _CONNECT_TIMEOUT)
         stream.core.accept()
         self.notices.emit("stream_opened", **about)
-        await splice(stream, sock, self.config.tunnel.buffer_size)
+        settings = self.config.tunnel
+        await splice(stream, sock, settings.buffer_size, settings.read_timeout)
 
     async def _serve_application(
         self, stream: TunnelStream, server: StreamServer, about: Mapping[str, object]
@@ -264,6 +273,55 @@ class Edge(Endpoint):
         except Exception as error:  # noqa: BLE001 - an application's bug must not end the edge
             _log.exception("the service %s failed", about["service"])
             stream.abort(Reason.INTERNAL_ERROR, f"the service failed: {type(error).__name__}")
+
+    # -- as time goes by
+
+    async def watch_idle(self) -> None:
+        """Close tunnels that are idle for longer than the configuration allows."""
+        watch = IdleWatch(0)
+        while True:
+            watch.timeout = self.config.tunnel.idle_timeout or math.inf
+            await trio.sleep(min(watch.timeout / 4, _IDLE_CHECK))
+            totals = {each.id: each.received + each.sent for each in self.tunnels.values()}
+            for idle in watch.check(trio.current_time(), totals):
+                text = f"no byte for {watch.timeout:g} s (tunnel.idle_timeout)"
+                self.tunnels[idle].close(Reason.IDLE, text)
+                self.tell(self.tunnels[idle])
+
+    def reconfigure(self, config: EdgeConfig) -> Changes:
+        """Go on with another configuration; returns what has changed.
+
+        Services and limits change at once: a tunnel to a service that is no longer offered ends.
+        A changed server, key or TLS setting makes a new link, and no stream is lost by that.
+
+        Raises:
+          ConfigError: a certificate or key file cannot be used; then nothing changes.
+        """
+        changed = changes(self.config, config)
+        if changed.needs_reconnect:
+            self.reconnect(_settings(config), self._make_dial(config))
+        self._services = {**_offered(config), **self._own_services}
+        self.config, old = config, self.config
+        for tunnel in list(self.tunnels.values()):
+            self._adopt(tunnel)
+        if changed.needs_rebind and not changed.needs_reconnect:
+            self._rebind(set(old.things))
+        return changed
+
+    def _adopt(self, tunnel: Tunnel) -> None:
+        assert isinstance(tunnel, EdgeTunnel)
+        tunnel.resume_timeout = self.config.tunnel.resume_timeout
+        tunnel.max_streams = self.config.tunnel.max_streams
+        if tunnel.service not in self._services or tunnel.thing not in self.config.things:
+            tunnel.close(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
+            self.tell(tunnel)
+
+    def _rebind(self, old: set[str]) -> None:
+        for thing in old - set(self.config.things):
+            self._bound.discard(thing)
+            self.send(Unbind(thing, self._bind_epoch))
+        for thing in set(self.config.things) - old:
+            self._bind(thing)
 
     def leave(self) -> None:
         """Unbind and say goodbye: remotes see their tunnels end now, not after a timeout."""
@@ -293,12 +351,14 @@ async def open_edge(
       ConfigError: a certificate or key file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
-    targets: dict[str, ServiceTarget] = {each.name: each for each in config.services}
-    targets.update(services or {})
-    dial = dial or dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
+
+    def make_dial(config: EdgeConfig) -> Dial:
+        return dial or dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
+
     async with open_plain_nursery() as nursery:
-        edge = Edge(config, targets, dial, nursery)
+        edge = Edge(config, services or {}, make_dial, nursery)
         nursery.start_soon(edge.run)
+        nursery.start_soon(edge.watch_idle)
         try:
             yield edge
         finally:
@@ -326,6 +386,10 @@ def _settings(config: EdgeConfig) -> EndpointSettings:
         retries=link.retries,
         first_delay=link.max_connect_delay,
     )
+
+
+def _offered(config: EdgeConfig) -> dict[str, ServiceTarget]:
+    return {service.name: service for service in config.services}
 
 
 def _about(tunnel: Tunnel) -> dict[str, object]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import trio
 
 from edge_tunnel.config.model import Service
-from edge_tunnel.link.oserrors import first_os_error, in_words
+from edge_tunnel.link.oserrors import in_words, root_cause
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
 
@@ -38,7 +39,7 @@ async def connect_service(service: Service, timeout: float) -> trio.SocketStream
     except trio.TooSlowError:
         raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
     except OSError as error:
-        if isinstance(first_os_error(error), ConnectionRefusedError):
+        if root_cause(error).errno == errno.ECONNREFUSED:
             raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None
         text = f"{where} cannot be reached: {in_words(error)}"
         raise Refusal(Reason.UNREACHABLE, text) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ _log = logging.getLogger("edge_tunnel.link")
 
 _HURRY: Final = 1.0
 """Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
+
+
+_STABLE: Final = 5.0
+"""Seconds that a link must have lasted for the waits to start from the shortest again; a node that
+takes links and drops them at once is not to be dialled in a loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,31 +124,48 @@ class Endpoint:
             await self._keep_linked()
             nursery.cancel_scope.cancel()
 
+    def reconnect(self, settings: EndpointSettings, dial: Dial) -> None:
+        """From now on use these; the link of the moment is left for a new one."""
+        self.settings, self._dial = settings, dial
+        if self.link is not None:
+            self.link.end(Reason.DONE, "the endpoint was configured anew")
+
     async def _keep_linked(self) -> None:
         backoff = Backoff(self.settings.retry_interval)
-        await trio.sleep(backoff.next_delay(self.settings.first_delay))
+        await trio.sleep(random.uniform(0, self.settings.first_delay))
         failures = 0
         while True:
-            for url in self.settings.urls:
-                try:
-                    await self._one_link(url, backoff)
-                except LinkRefused as error:
-                    self.on_refused(error)
-                    problem: Exception = error
-                except LinkLost as error:
-                    problem = error
+            settings = self.settings
+            for url in settings.urls:
+                start = trio.current_time()
+                problem = await self._try(url)
+                if trio.current_time() - start > _STABLE:
+                    backoff.succeeded()
                 failures = 0 if self._was_linked() else failures + 1
-                if self.settings.retries is not None and failures > self.settings.retries:
-                    raise LinkLost(f"gave up after {failures} attempts: {problem}") from None
+                if settings.retries is not None and failures > settings.retries:
+                    raise LinkLost(f"gave up after {failures} attempts: {problem}")
                 self._lost(url, problem)
+                if self.settings is not settings:
+                    break
+            backoff.longest = self.settings.retry_interval
             await trio.sleep(backoff.next_delay(_HURRY if self.tunnels else None))
 
-    async def _one_link(self, url: str, backoff: Backoff) -> None:
+    async def _try(self, url: str) -> LinkLost | LinkRefused:
+        """One attempt, or one link until it is lost; why it ended."""
+        try:
+            await self._one_link(url)
+        except LinkRefused as error:
+            self.on_refused(error)
+            return error
+        except LinkLost as error:
+            return error
+        raise AssertionError  # a link ends with an error, always
+
+    async def _one_link(self, url: str) -> None:
         """Dial, greet, and run one link until it is lost. Always raises."""
         self.notices.emit("connecting", url=url)
         async with self._dial(url) as transport:
             welcome = await self._greet(transport)
-            backoff.succeeded()
             self._refusals.clear()
             settings = self.settings
             self.link = Link(

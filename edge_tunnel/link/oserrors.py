@@ -1,7 +1,7 @@
-"""The system's own words for a connection that could not be made.
+"""What the system said, without what trio wraps around it.
 
-trio wraps the errors of several attempts (one for each address of a name) in an OSError that says
-only that all failed; people want to know how.
+`trio.open_tcp_stream` tries several addresses and raises an OSError without a number, caused by the
+error of the one attempt or by a group of them, whose texts name the address once more.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ import sys
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["first_os_error", "in_words"]
+__all__ = ["in_words", "root_cause"]
 
 
-def first_os_error(error: OSError) -> OSError:
-    """The error of the first attempt."""
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return cause if isinstance(cause, OSError) else error
+def root_cause(error: OSError) -> OSError:
+    """The first error that has a number; `error` itself if there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        elif isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        else:
+            cause = cause.__cause__
+    return error
 
 
 def in_words(error: OSError) -> str:
-    """``connection refused``, ``name or service not known``, ..."""
-    known = first_os_error(error)
+    """The system's own few words, as "connection refused"."""
+    known = root_cause(error)
     if known.errno is not None and known.errno > 0:
-        return os.strerror(known.errno).lower()  # trio puts the address in front of strerror
-    return (known.strerror or str(known)).lower()
+        return os.strerror(known.errno).lower()
+    return (known.strerror or str(known)).lower()  # a name that is not known: getaddrinfo's text

@@ -9,6 +9,7 @@ taken back, so that close() is a plain close.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 
@@ -24,17 +25,24 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _PLAIN_CLOSE = struct.pack("ii", 0, 0)
 
 
-async def splice(stream: TunnelStream, sock: trio.SocketStream, read_size: int) -> None:
+async def splice(
+    stream: TunnelStream,
+    sock: trio.SocketStream,
+    read_size: int,
+    read_timeout: float | None = None,
+) -> None:
     """Carry bytes both ways until both halves have ended or the connection is broken.
 
-    `read_size`: bytes that one read takes from the socket. Both ends are closed afterwards. Raises
-    nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
+    `read_size`: bytes that one read takes from the socket. `read_timeout`: seconds that the socket
+    may be silent before the stream is reset; None: any time. Both ends are closed afterwards.
+    Raises nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
     """
+    reader = _Reader(sock, read_size, math.inf if read_timeout is None else read_timeout)
     clean = False
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_to_tunnel, stream, sock, read_size, nursery.cancel_scope)
+            nursery.start_soon(_to_tunnel, stream, reader, nursery.cancel_scope)
             nursery.start_soon(_to_socket, stream, sock, nursery.cancel_scope)
         clean = not nursery.cancel_scope.cancel_called
         if clean:
@@ -42,7 +50,7 @@ async def splice(stream: TunnelStream, sock: trio.SocketStream, read_size: int) 
     finally:
         sock.socket.close()
         if not clean:
-            stream.abort(Reason.RESET, "the connection was reset")
+            stream.abort(Reason.RESET, reader.problem)
         with trio.CancelScope(shield=True):
             await stream.aclose()
 
@@ -53,12 +61,28 @@ def reset_socket(sock: trio.SocketStream) -> None:
     sock.socket.close()
 
 
-async def _to_tunnel(
-    stream: TunnelStream, sock: trio.SocketStream, read_size: int, scope: trio.CancelScope
-) -> None:
+class _Reader:
+    """Reads the socket, and knows why it could not."""
+
+    def __init__(self, sock: trio.SocketStream, size: int, timeout: float) -> None:
+        self._sock = sock
+        self._size = size
+        self._timeout = timeout
+        self.problem = "the connection was reset"
+
+    async def read(self) -> bytes:
+        if self._timeout == math.inf:
+            return bytes(await self._sock.receive_some(self._size))
+        with trio.move_on_after(self._timeout):
+            return bytes(await self._sock.receive_some(self._size))
+        self.problem = f"the service was silent for {self._timeout:g} s (tunnel.read_timeout)"
+        raise trio.BrokenResourceError(self.problem)
+
+
+async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelScope) -> None:
     try:
         while True:
-            data = await sock.receive_some(read_size)
+            data = await reader.read()
             if not data:
                 await stream.send_eof()
                 return

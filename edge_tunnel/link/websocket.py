@@ -109,12 +109,12 @@ async def open_client(
 
 async def serve(
     stream: trio.abc.Stream,
-    handler: Callable[[Transport], Awaitable[None]],
+    talk: Callable[[Transport], Awaitable[None]],
     *,
     peer: str,
     timeout: float,
 ) -> None:
-    """Take a client's handshake on `stream`, and run `handler` until it returns.
+    """Take a client's handshake on `stream`, and run `talk` until it returns.
 
     Never raises what a peer can cause: one connection must not end a server.
     """
@@ -133,7 +133,7 @@ async def serve(
                 return
             connection = await request.accept(subprotocol=SUBPROTOCOL)
             async with _closing(connection):
-                await handler(WebSocketTransport(connection, peer))
+                await talk(WebSocketTransport(connection, peer))
     except (LinkLost, RemoteProtocolError, trio_websocket.ConnectionClosed, OSError) as error:
         _log.debug("connection from %s: %s", peer, error)
     except Exception:  # noqa: BLE001 - a bug met by one connection is logged, not everybody's end
@@ -148,11 +148,16 @@ class _Watched(trio.abc.Stream):
         self.ended = trio.Event()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        # If the request cannot be sent, trio_websocket never reads, and waits for ever.
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
             self.ended.set()
             raise
+
+    def handshake_done(self) -> None:
+        """From here on trio_websocket notices by itself, and the hot path has no layer."""
+        self.send_all = self._stream.send_all  # type: ignore[method-assign]
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -202,6 +207,7 @@ async def _within(watched: _Watched, timeout: float, wrap: Callable[[], Awaitabl
             raise LinkLost("the connection was closed in the WebSocket handshake")
     if not result:
         raise LinkLost(f"no WebSocket handshake within {timeout:g} s")
+    watched.handshake_done()
     return result[0]
 
 

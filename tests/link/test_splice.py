@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import struct
@@ -18,6 +19,7 @@ from edge_tunnel import (
     Secret,
     Server,
     Service,
+    TunnelSettings,
     open_edge,
     open_remote,
 )
@@ -50,10 +52,16 @@ class _Config(EdgeConfig):
 
 
 @asynccontextmanager
-async def rig(service: Handler | None, resume_timeout: float = 120) -> AsyncIterator[Rig]:
+async def rig(
+    service: Handler | None,
+    resume_timeout: float = 120,
+    read_timeout: float | None = None,
+    *,
+    websocket: bool = False,
+) -> AsyncIterator[Rig]:
     """With `service` None: the target's port refuses connections."""
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery, open_cluster() as cluster:
+        async with trio.open_nursery() as nursery, open_cluster(websocket=websocket) as cluster:
             closed = socket.socket()  # bound, so nobody else gets the port; but not listening
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
@@ -66,6 +74,7 @@ async def rig(service: Handler | None, resume_timeout: float = 120) -> AsyncIter
                 things=("device",),
                 services=(Service(name="tcp", host="127.0.0.1", port=port),),
                 link=LinkSettings(),
+                tunnel=TunnelSettings(read_timeout=read_timeout),
             )
             async with (
                 open_edge(config, dial=cluster.dial_as("edge")) as edge,
@@ -280,3 +289,16 @@ async def test_bytes_over_cuts() -> None:
                 if before // 1_000_000 != len(received) // 1_000_000:
                     the.cluster.cut("edge" if len(received) % 2 else "remote")
         assert received == data
+
+
+async def test_silent_service_is_reset_where_that_is_configured() -> None:
+    """tunnel.read_timeout: a service that sends nothing for so long loses its stream."""
+
+    async def silent(sock: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await read_all(sock)
+
+    async with rig(silent, read_timeout=0.1) as the:
+        user = await the.connect()
+        with pytest.raises(trio.BrokenResourceError):
+            await read_all(user)
