@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import struct
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from edge_tunnel import (
     EdgeConfig,
@@ -302,3 +304,35 @@ async def test_silent_service_is_reset_where_that_is_configured() -> None:
         user = await the.connect()
         with pytest.raises(trio.BrokenResourceError):
             await read_all(user)
+
+
+async def test_connections_leave_no_socket_behind() -> None:
+    """After 200 connections in a row and 200 at once, no file descriptor and no task is left."""
+
+    async def echo(sock: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for part in sock:
+                await sock.send_all(part)
+
+    async def use(port: int) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as user:
+            await user.send_all(b"hello")
+            assert await user.receive_some() == b"hello"
+            await user.send_eof()
+            assert await user.receive_some() == b""
+
+    async with rig(echo) as the:
+        await use(the.port)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        before = len(os.listdir("/proc/self/fd")), tasks()
+        for _ in range(200):
+            await use(the.port)
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(use, the.port)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (len(os.listdir("/proc/self/fd")), tasks()) == before
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living

@@ -252,7 +252,7 @@ async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -
 async def test_thief_with_the_same_epoch_gets_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Two attaches of one epoch: the first stands, so the edge's answer to it goes to its sender."""
+    """Two attaches of one epoch: the first stands, and the edge's answer goes to its sender."""
     async with running() as (node, nursery):
         edge, owner = await edge_and_remote(node, nursery)
         thief = await join(node, nursery, "remote")
