@@ -1,9 +1,11 @@
-"""Real processes: a site of its own for each test, and services behind its edge."""
+"""Real processes: a site, shared or of its own for a test, and services behind its edge."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.splice import reset_socket
 from edge_tunnel.testing import Site, open_site
 from edge_tunnel.testing.processes import our_command
@@ -39,16 +42,17 @@ class Bench:
         await self.site.start_proxy()
         await self.site.start_edge(self.services)
 
-    async def run(self, *words: str, stdin: bytes = b"", **environ: str) -> Ended:
+    async def run(self, *words: str, stdin: bytes = b"") -> Ended:
         """``edge-tunnel`` with these words, to its end."""
-        process = await trio.run_process(
-            our_command(*words),
-            stdin=stdin,
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env={**self.site.environ, **environ},
-        )
+        with trio.fail_after(DEADLINE):
+            process = await trio.run_process(
+                our_command(*words),
+                stdin=stdin,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=self.site.environ,
+            )
         return Ended(process.returncode, process.stdout, process.stderr.decode())
 
 
@@ -72,17 +76,44 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": prefix}
 
 
-@pytest.fixture
-async def bench(
-    tmp_path: Path, nursery: trio.Nursery, bytecode: dict[str, str]
-) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def _open_bench(folder: Path, environ: dict[str, str]) -> AsyncIterator[Bench]:
     """Ports: one that echoes, one that resets, one where nobody listens."""
-    echo = (await nursery.start(partial(trio.serve_tcp, _echo, 0, host="127.0.0.1")))[0]
-    reset = (await nursery.start(partial(trio.serve_tcp, _reset, 0, host="127.0.0.1")))[0]
-    with trio.socket.socket() as closed:  # bound, not listening: nobody else gets the number
-        await closed.bind(("127.0.0.1", 0))
-        numbers = [each.getsockname()[1] for each in (echo.socket, reset.socket, closed)]
-        with trio.fail_after(DEADLINE):
-            async with open_site(tmp_path) as site:
-                site.environ.update(bytecode)
+    async with open_plain_nursery() as nursery:
+        echo = (await nursery.start(partial(trio.serve_tcp, _echo, 0, host="127.0.0.1")))[0]
+        reset = (await nursery.start(partial(trio.serve_tcp, _reset, 0, host="127.0.0.1")))[0]
+        with trio.socket.socket() as closed:  # bound, not listening: nobody else gets the number
+            await closed.bind(("127.0.0.1", 0))
+            numbers = [each.getsockname()[1] for each in (echo.socket, reset.socket, closed)]
+            async with open_site(folder) as site:
+                site.environ.update(environ)
                 yield Bench(site, *numbers)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, bytecode: dict[str, str]) -> AsyncIterator[Bench]:
+    """A site of its own for a test, nothing started."""
+    with trio.fail_after(DEADLINE):
+        async with _open_bench(tmp_path, bytecode) as bench:
+            yield bench
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, bytecode: dict[str, str]) -> Iterator[Bench]:
+    """A node and an edge for all tests that do them no harm, in a thread of their own."""
+    started: queue.Queue[tuple[Bench, trio.lowlevel.TrioToken, trio.Event]] = queue.Queue()
+
+    async def run() -> None:
+        stop = trio.Event()
+        async with _open_bench(tmp_path_factory.mktemp("site"), bytecode) as bench:
+            await bench.start()
+            started.put((bench, trio.lowlevel.current_trio_token(), stop))
+            await stop.wait()
+
+    thread = threading.Thread(target=trio.run, args=(run,), daemon=True)
+    thread.start()
+    bench, token, stop = started.get(timeout=DEADLINE)
+    yield bench
+    token.run_sync_soon(stop.set)
+    thread.join(DEADLINE)

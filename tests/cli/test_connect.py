@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,11 +34,10 @@ async def _connect(bench: Bench, *words: str) -> tuple[Child, dict[str, object]]
     return remote, await remote.event("listening")
 
 
-async def test_exit_codes(bench: Bench) -> None:
+async def test_exit_codes(running: Bench, tmp_path: Path) -> None:
     """Each way not to get there has its code, one line, and no key in it."""
-    site = bench.site
-    await bench.start()
-    key_file = site.folder / "key"
+    site = running.site
+    key_file = tmp_path / "key"
     key_file.write_text("planted-secret\n")
     cases: list[tuple[list[str], Exit, str]] = [
         (["nobody", "echo"], Exit.NO_SUCH_THING, "nobody"),
@@ -53,7 +53,7 @@ async def test_exit_codes(bench: Bench) -> None:
     ]
     async with trio.open_nursery() as nursery:  # at once, to be quick
         for words, code, hint in cases:
-            nursery.start_soon(_fails, bench, words, code, hint)
+            nursery.start_soon(_fails, running, words, code, hint)
 
 
 async def _fails(bench: Bench, words: list[str], code: Exit, hint: str) -> None:
@@ -145,41 +145,40 @@ async def _until(fd: int, text: str) -> str:
     return shown
 
 
-async def test_the_live_line_of_a_terminal(bench: Bench) -> None:
+async def test_the_live_line_of_a_terminal(running: Bench) -> None:
     """State, rates and streams; events scroll away above it; Ctrl-C ends it."""
-    await bench.start()
     ours, theirs = pty.openpty()
     process = await trio.lowlevel.open_process(
         our_command("connect", "device-7", "echo"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=bench.site.environ,
+        env=running.site.environ,
         start_new_session=True,
     )
     os.close(theirs)
     try:
-        shown = await _until(ours, "0 streams")
-        assert "\r\x1b[Kdevice-7 echo | attached | in 0 B/s out 0 B/s" in shown
-        shown += await _until(ours, "\n") if "listening on" not in shown else ""
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == Exit.DONE
+        with trio.fail_after(20):
+            shown = await _until(ours, "0 streams")
+            assert "\r\x1b[Kdevice-7 echo | attached | in 0 B/s out 0 B/s" in shown
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == Exit.DONE
     finally:
         process.kill()
         os.close(ours)
 
 
-async def test_no_live_line_elsewhere(bench: Bench) -> None:
+async def test_no_live_line_elsewhere(running: Bench) -> None:
     """Without a terminal: plain lines on stdout, nothing on stderr."""
-    await bench.start()
     command = our_command("connect", "device-7", "echo")
     process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=bench.site.environ
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.site.environ
     )
     assert process.stdout is not None and process.stderr is not None
     shown = b""
-    while b"listening on 127.0.0.1:" not in shown:
-        shown += await process.stdout.receive_some()
-    process.terminate()
-    assert await process.wait() == Exit.DONE
+    with trio.fail_after(20):
+        while b"listening on 127.0.0.1:" not in shown:
+            shown += await process.stdout.receive_some()
+        process.terminate()
+        assert await process.wait() == Exit.DONE
     assert b"\x1b" not in shown and await process.stderr.receive_some() == b""

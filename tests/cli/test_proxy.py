@@ -25,10 +25,9 @@ async def test_a_signal_ends_it_with_a_goodbye(bench: Bench, number: signal.Sign
     assert proxy.words == []
 
 
-async def test_an_address_that_is_taken(bench: Bench) -> None:
+async def test_an_address_that_is_taken(running: Bench) -> None:
     """One line that says so."""
-    await bench.site.start_proxy()
-    ended = await bench.run("proxy", "--listen", f"localhost:{bench.site.port}")
+    ended = await running.run("proxy", "--listen", f"localhost:{running.site.port}")
     assert ended.code == Exit.CONFIGURATION
     assert "another program does" in ended.err and ended.err.count("\n") == 1
 

@@ -31,11 +31,10 @@ async def _open(bench: Bench, *words: str) -> trio.Process:
     )
 
 
-async def test_every_byte_and_nothing_else(bench: Bench) -> None:
+async def test_every_byte_and_nothing_else(running: Bench) -> None:
     """Half-close: the answer still comes after our end. Events of --json go to stderr."""
-    await bench.start()
     data = os.urandom(3_000_000)
-    ended = await bench.run("connect", "device-7", "echo", "--stdio", "--json", stdin=data)
+    ended = await running.run("connect", "device-7", "echo", "--stdio", "--json", stdin=data)
     assert ended.code == Exit.DONE
     assert hashlib.md5(ended.out).digest() == hashlib.md5(data).digest()
     events = [json.loads(line)["event"] for line in ended.err.splitlines()]
@@ -61,39 +60,39 @@ async def test_a_cut_in_the_middle_is_not_seen(bench: Bench) -> None:
         assert await process.wait() == Exit.DONE
 
 
-async def test_a_reset_is_no_end(bench: Bench) -> None:
+async def test_a_reset_is_no_end(running: Bench) -> None:
     """The reader of a pipe cannot see a cut: the exit code and one line say it."""
-    await bench.start()
-    ended = await bench.run("connect", "device-7", "reset", "--stdio", stdin=b"x")
+    ended = await running.run("connect", "device-7", "reset", "--stdio", stdin=b"x")
     assert ended.code == Exit.REFUSED_BY_DEVICE
     assert "reset" in ended.err and ended.err.count("\n") == 1
 
 
-async def test_a_signal_before_the_end(bench: Bench) -> None:
+async def test_a_signal_before_the_end(running: Bench) -> None:
     """No success: 128 + the signal."""
-    await bench.start()
-    process = await _open(bench)
-    assert process.stdin is not None and process.stdout is not None
-    await process.stdin.send_all(b"x")
-    await process.stdout.receive_some()
-    process.send_signal(signal.SIGTERM)
-    with trio.fail_after(3):
-        assert await process.wait() == 128 + signal.SIGTERM
+    with trio.fail_after(20):
+        process = await _open(running)
+        assert process.stdin is not None and process.stdout is not None
+        await process.stdin.send_all(b"x")
+        await process.stdout.receive_some()
+        process.send_signal(signal.SIGTERM)
+        with trio.fail_after(3):
+            assert await process.wait() == 128 + signal.SIGTERM
 
 
-async def test_a_reader_that_leaves(bench: Bench) -> None:
+async def test_a_reader_that_leaves(running: Bench) -> None:
     """Nobody reads stdout any more: what we send still gets there, then it is over."""
-    await bench.start()
-    process = await _open(bench)
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    await process.stdin.send_all(b"x")
-    await process.stdout.receive_some()
-    await process.stdout.aclose()
-    await process.stdin.send_all(b"y" * 100_000)
-    await process.stdin.aclose()
-    code = await process.wait()
-    assert code in (Exit.DONE, Exit.REFUSED_BY_DEVICE)  # echo may stop reading when it cannot write
-    assert b"Traceback" not in await process.stderr.receive_some()
+    with trio.fail_after(20):
+        process = await _open(running)
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stderr is not None
+        await process.stdin.send_all(b"x")
+        await process.stdout.receive_some()
+        await process.stdout.aclose()
+        await process.stdin.send_all(b"y" * 100_000)
+        await process.stdin.aclose()
+        # echo stops reading when it cannot write: then not everything was delivered
+        assert await process.wait() in (Exit.DONE, Exit.REFUSED_BY_DEVICE)
+        assert b"Traceback" not in await process.stderr.receive_some()
 
 
 async def test_the_device_leaves(bench: Bench) -> None:
