@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -324,15 +324,19 @@ async def test_connections_leave_no_socket_behind() -> None:
     async with rig(echo) as the:
         await use(the.port)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        before = len(os.listdir("/proc/self/fd")), tasks()
+        before = open_files(), tasks()
         for _ in range(200):
             await use(the.port)
         async with trio.open_nursery() as nursery:
             for _ in range(200):
                 nursery.start_soon(use, the.port)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert (len(os.listdir("/proc/self/fd")), tasks()) == before
+        assert (open_files(), tasks()) == before
 
 
 def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
