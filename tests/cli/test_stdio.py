@@ -41,6 +41,30 @@ async def test_every_byte_and_nothing_else(running: Bench) -> None:
     assert events == ["connecting", "linked", "attached", "closed"]
 
 
+async def test_descriptors_that_do_not_block(running: Bench) -> None:
+    """Whoever shares them with us may have made them so."""
+    (stdin, ours), (answers, stdout) = os.pipe(), os.pipe()
+    os.set_blocking(stdin, False)
+    os.set_blocking(stdout, False)
+    data = os.urandom(1_000_000)
+    with trio.fail_after(20):
+        process = await trio.lowlevel.open_process(
+            COMMAND, stdin=stdin, stdout=stdout, env=running.site.environ
+        )
+        os.close(stdin)
+        os.close(stdout)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_all, trio.lowlevel.FdStream(ours), data)
+            async with trio.lowlevel.FdStream(answers) as source:
+                assert b"".join([bytes(part) async for part in source]) == data
+        assert await process.wait() == Exit.DONE
+
+
+async def _send_all(sink: trio.lowlevel.FdStream, data: bytes) -> None:
+    async with sink:
+        await sink.send_all(data)
+
+
 async def test_a_cut_in_the_middle_is_not_seen(bench: Bench) -> None:
     """The link of the edge is cut while bytes are on their way, both ways."""
     await bench.site.start_proxy()
