@@ -86,21 +86,26 @@ async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope
 
 def _read(fd: int) -> bytes:
     """Blocks, also where whoever shares the descriptor has made it non-blocking."""
-    while True:
-        try:
-            return os.read(fd, MAX_DATA)
-        except BlockingIOError:
-            select.select([fd], [], [])
+    try:
+        return os.read(fd, MAX_DATA)
+    except BlockingIOError:
+        select.select([fd], [], [])
+        return _read(fd)
 
 
 def write_fully(fd: int, data: bytes | bytearray) -> None:
     """All of it, however little the descriptor takes at once. Blocks, as `_read` does."""
     view = memoryview(data)
     while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            select.select([], [fd], [])
+        view = view[_write(fd, view) :]
+
+
+def _write(fd: int, data: memoryview) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        select.select([], [fd], [])
+        return 0
 
 
 def _show_end(fd: int) -> None:
