@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 from edge_tunnel.config.findings import Findings
 
-__all__ = ["MAX_FILE", "decoded", "read_bytes", "readable_by_all"]
+__all__ = ["MAX_FILE", "decoded", "is_there", "read_bytes", "readable_by_all"]
 
 MAX_FILE = 1024 * 1024
 """Bytes. Real files have a few kilobytes; the bound keeps reading one within a second."""
