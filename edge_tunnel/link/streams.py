@@ -60,11 +60,11 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending.taken():
             self._check_sending()
-            await trio.lowlevel.checkpoint()
             if len(data) <= min(self.core.outgoing.room, MAX_DATA):
-                self._check_sending()
                 self.core.write(data)  # the common case, and `bytes` are not copied
+                await trio.lowlevel.checkpoint()  # after it: the writer's turn comes one earlier
             else:
+                await trio.lowlevel.checkpoint()
                 await self._send_in_parts(data)
 
     async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
@@ -104,8 +104,9 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             raise ValueError("max_bytes must be at least 1")
         with self._receiving.taken():
             self._check_receiving()
-            await trio.lowlevel.checkpoint()
-            self._check_receiving()
+            if self.core.incoming.readable:  # if not, `park` is the checkpoint
+                await trio.lowlevel.checkpoint()
+                self._check_receiving()
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
