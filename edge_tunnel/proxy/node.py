@@ -176,8 +176,7 @@ class Node:
                 return None
             if isinstance(hello, Hello) and isinstance(answer, Welcome):
                 return hello
-            assert isinstance(answer, Bye)
-            _log.warning("%s refused: %s", transport.peer, answer.text)
+            _log.warning("%s refused: %s", transport.peer, answer)
         return None
 
     def _answer(self, hello: Frame) -> Welcome | Bye:
