@@ -56,7 +56,8 @@ class SharedConnection(trio.abc.Stream):
             raise
         finally:
             self._sending = False
-            self._turns.unpark()
+            if self._turns:
+                self._turns.unpark()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
