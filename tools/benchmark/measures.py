@@ -163,7 +163,7 @@ def resume(path: Path, scale: Scale) -> Figures:
         edge.answer()
         with (
             started(python("remote", "parts", "remote", port)) as remote,
-            started(python("trips", "load", "trips", remote.answer()["port"], 64, 4)) as load,
+            started(python("trips", "load", "trips", remote.answer()["port"], 64, 3)) as load,
         ):
             load.answer()
             time.sleep(0.5)
