@@ -16,7 +16,7 @@ from edge_tunnel.link.eager import EagerStream
 
 __all__ = ["SharedConnection"]
 
-_READ_SIZE: Final = 256 * 1024
+_READ_SIZE: Final = 128 * 1024
 """Bytes of one read: the library's 4 KiB halve the speed of bulk transfers."""
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
