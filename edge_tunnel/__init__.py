@@ -27,16 +27,21 @@ your own tests). Imports go one way, roles -> link -> protocol; tests/test_rooms
 
 from __future__ import annotations
 
-from edge_tunnel.config.model import (
+from edge_tunnel.config import (
+    ConfigFileError,
     EdgeConfig,
+    Finding,
     HttpProxy,
     LinkSettings,
+    LoadedConfig,
+    Secret,
     Server,
     Service,
+    Severity,
     TlsSettings,
     TunnelSettings,
+    load_config,
 )
-from edge_tunnel.config.secret import Secret
 from edge_tunnel.edge.edge import Edge, EdgeStatistics, open_edge
 from edge_tunnel.errors import (
     ConfigError,
@@ -58,14 +63,17 @@ from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
 
 __all__ = [
     "ConfigError",
+    "ConfigFileError",
     "Edge",
     "EdgeConfig",
     "EdgeStatistics",
     "EdgeTunnelError",
+    "Finding",
     "HttpProxy",
     "LinkLost",
     "LinkRefused",
     "LinkSettings",
+    "LoadedConfig",
     "LocalProtocolError",
     "Node",
     "NodeSettings",
@@ -78,12 +86,14 @@ __all__ = [
     "Secret",
     "Server",
     "Service",
+    "Severity",
     "StreamRefused",
     "TlsSettings",
     "TunnelEnded",
     "TunnelSettings",
     "TunnelStream",
     "__version__",
+    "load_config",
     "one_key",
     "open_edge",
     "open_remote",

@@ -11,6 +11,7 @@ import trio
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
 from edge_tunnel.cli.events import open_reporter, set_up_logging
 from edge_tunnel.cli.exits import Exit
+from edge_tunnel.cli.reload import open_reload
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.config import EdgeConfig, Severity, load_config
 from edge_tunnel.edge.edge import open_edge
@@ -30,7 +31,10 @@ Nothing listens on the device. A lost link is dialled again; open connections wa
 
 events: connecting, linked, bound (thing, url), link_lost (reason), link_refused (reason),
 connect_failed (reason), unbound, tunnel_opened, tunnel_detached, tunnel_resumed (seconds),
-tunnel_closed (reason), stream_opened, stream_refused (reason)
+tunnel_closed (reason), stream_opened, stream_refused (reason), reloaded, reload_failed (reason)
+
+SIGHUP reads the file again: services and limits change at once, another server or key makes a new
+link without losing a stream, and a broken file changes nothing.
 """
 
 
@@ -58,15 +62,16 @@ def run(args: argparse.Namespace) -> int:
     for finding in loaded.findings:
         if finding.severity is Severity.WARNING:
             _log.warning("%s", finding)
-    trio.run(_serve, loaded.config, args.json, args.exit_with_stdin)
+    trio.run(_serve, loaded.config, args)
     return Exit.DONE
 
 
-async def _serve(config: EdgeConfig, as_json: bool, with_stdin: bool) -> None:
+async def _serve(config: EdgeConfig, args: argparse.Namespace) -> None:
     async with (
-        open_stop(with_stdin=with_stdin) as stop,
-        open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
+        open_stop(with_stdin=args.exit_with_stdin, with_hangup=False) as stop,
+        open_reporter(as_json=args.json, on_broken=stop.set) as reporter,
         open_edge(config) as edge,
+        open_reload(edge, args.config, reporter),
     ):
         edge.notices.call(reporter)
         await stop.wait()

@@ -41,6 +41,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "link_refused": "refused by {url}: {reason}",
     "linked": "linked to {url}",
     "listening": "listening on {where}",
+    "reload_failed": "the file was read again, and nothing was changed: {reason}",
+    "reloaded": "the file was read again; changed: {changed}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",

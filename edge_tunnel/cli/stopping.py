@@ -45,14 +45,16 @@ class Stop:
 
 
 @asynccontextmanager
-async def open_stop(*, with_stdin: bool = False) -> AsyncIterator[Stop]:
+async def open_stop(*, with_stdin: bool = False, with_hangup: bool = True) -> AsyncIterator[Stop]:
     """Listen for SIGTERM, SIGINT and SIGHUP for the length of the block.
 
     `with_stdin`: the end of stdin ends the command as well. It is what a parent's death looks like,
-    however it died. A signal that our parent ignores for us (nohup) stays ignored.
+    however it died. `with_hangup`: whether SIGHUP does. A signal that our parent ignores for us
+    (nohup) stays ignored.
     """
     stop = Stop()
-    wanted = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    signals_meant = _SIGNALS if with_hangup else (signal.SIGTERM, signal.SIGINT)
+    wanted = [each for each in signals_meant if signal.getsignal(each) is not signal.SIG_IGN]
     with trio.open_signal_receiver(*wanted) as signals:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(_on_signal, signals, stop)

@@ -10,7 +10,6 @@ Three steps, one after the other, and none of them raises on bad input::
 """
 
 from edge_tunnel.config.changes import Changes, changes
-from edge_tunnel.config.criteria import mismatch
 from edge_tunnel.config.findings import ConfigFileError, Finding, Severity
 from edge_tunnel.config.load import Inspection, LoadedConfig, inspect_config, load_config
 from edge_tunnel.config.model import (
@@ -66,6 +65,5 @@ __all__ = [
     "inspect_proxy_config",
     "load_config",
     "load_proxy_config",
-    "mismatch",
     "to_toml",
 ]

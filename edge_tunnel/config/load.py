@@ -120,6 +120,8 @@ def open_file(path: str | os.PathLike[str], table: Table) -> Opened:
     if findings.failed:
         return Opened(source, findings, None, incomplete=True)
     root = _root(file, text, findings)
+    if findings.failed:
+        source.only_show(table.familiar())
     if not isinstance(root, Object):
         if root is not None and not isinstance(root, Odd):
             findings.syntax(root.start, f"the file holds {root.what}, not a group of keys", "")

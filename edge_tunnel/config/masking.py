@@ -5,16 +5,21 @@ values are secret; in a broken one nobody can say where a value begins or ends. 
 side: from a word that names a secret, all is hidden up to where the value *surely* ended, and that
 is the end of the line unless what follows looks like well-formed JSON. A value on a later line,
 or one that runs over several lines, is hidden too.
+
+And in a broken file only what is familiar is shown at all: names of keys, the one value after a
+name that is no secret, short numbers and punctuation. Anything else could be a secret whose name
+was damaged, or is one that nobody knows.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from edge_tunnel.config.quotes import ALL_QUOTES, SMART_DOUBLE, SMART_SINGLE
 
-__all__ = ["secret_spans"]
+__all__ = ["secret_spans", "unfamiliar_spans"]
 
 # Exact names hide what follows in any case; hints of a name (a misspelt one) only where a key
 # could stand, so that a host called "monkey" is not taken for one.
@@ -35,6 +40,9 @@ _SECRET_LOOK = re.compile(
     r"AES:[\w+/=]+|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|://[^\s/@\"]+@",
     re.IGNORECASE,
 )
+
+# Real files have a dozen. Behind these all is hidden, which also bounds the time.
+_MOST_NAMES = 2000
 
 _BETWEEN = re.compile(rf"[{ALL_QUOTES}]?[ \t]*[:=]?\s*")
 _CLEAN = re.compile(
@@ -57,7 +65,10 @@ def secret_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of every part that may be a secret. Linear in the length of the text."""
     spans = [match.span() for match in _SECRET_LOOK.finditer(text)]
     at = 0
-    for start in sorted({*_names(text), *_misspelt(text)}):
+    for count, start in enumerate(heapq.merge(_names(text), _misspelt(text))):
+        if count == _MOST_NAMES:
+            spans.append((start, len(text)))
+            break
         if start >= at:
             first, at = _value_after(text, start)
             spans.append((first, at))
@@ -90,3 +101,31 @@ def _value_after(text: str, after_name: int) -> tuple[int, int]:
 def _end_of_quoted(text: str, start: int) -> int:
     match = _PLAIN_QUOTED.match(text, start) or _SMART_QUOTED.match(text, start)
     return match.end() if match else start
+
+
+_PIECE = re.compile(rf"\"[^\"\n]*\"?|[^\s,:=;{{}}\[\]{ALL_QUOTES}]+|[,;\n{{}}\[\]]")
+_HARMLESS = re.compile(r"true|false|null|-?[0-9]{1,5}|[\W_]*", re.IGNORECASE)
+
+
+def unfamiliar_spans(
+    text: str, start: int, end: int, familiar: Mapping[str, bool]
+) -> Iterator[tuple[int, int]]:
+    """What not to show of a part of one line in a broken file.
+
+    `familiar` has all names of keys in lower case, and whether the value after each may be shown.
+    """
+    value_may_be_shown = False
+    for match in _PIECE.finditer(text, start, end):
+        piece = match.group()
+        word = piece.strip('"').strip()
+        name = word.lower().replace("-", "_")
+        if piece in ",;\n{}[]":
+            value_may_be_shown = False
+        elif name in familiar:
+            value_may_be_shown = familiar[name]
+        elif _HARMLESS.fullmatch(word):
+            continue
+        elif not value_may_be_shown:
+            yield match.span()
+        else:
+            value_may_be_shown = False

@@ -94,6 +94,15 @@ class Table:
         """What may stand in a group, in normal form."""
         return tuple(self._known.get(group, ()))
 
+    def familiar(self) -> dict[str, bool]:
+        """Every name in normal form, and whether its value is surely no secret."""
+        names: dict[str, bool] = {}
+        for inside in self._known.values():
+            for name, entry in inside.items():
+                harmless = isinstance(entry, Rule) and not entry.secret
+                names[name] = names.get(name, True) and harmless
+        return names
+
     def elsewhere(self, key: str) -> str:
         """The group that does know this key; empty when none does."""
         homes = (group for group, inside in self._known.items() if normal(key) in inside)

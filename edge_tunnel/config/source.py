@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edge_tunnel.config.masking import secret_spans
+from edge_tunnel.config.masking import secret_spans, unfamiliar_spans
 
 __all__ = ["Source", "printable"]
 
 _MASK = "***"
 # Characters of a long line that are shown, and how many of them before the place.
 _WIDTH, _BEFORE = 100, 60
+# Characters before them that say what the shown ones are.
+_CONTEXT = 500
 
 
 class Source:
@@ -30,6 +32,7 @@ class Source:
         self._line_starts = list(itertools.accumulate(lengths, initial=0))[:-1]
         self._by_looks: list[tuple[int, int]] | None = None
         self._hidden: list[tuple[int, int]] = []
+        self._familiar: Mapping[str, bool] | None = None
         self._spans: list[tuple[int, int]] | None = None
 
     def __repr__(self) -> str:
@@ -49,9 +52,18 @@ class Source:
         """``config.json:12``: where a setting came from, among the files that people know."""
         return f"{self._short}:{self.position(offset)[0]}"
 
+    @property
+    def broken(self) -> bool:
+        """The text could not be read as it stands: what looks like a key may be none."""
+        return self._familiar is not None
+
     def is_hidden(self, offset: int) -> bool:
         """What stands here looks like a secret by itself, whatever it was read as."""
         return bool(self._near(offset, offset + 1))
+
+    def only_show(self, familiar: Mapping[str, bool]) -> None:
+        """For a text that could not be read: show known words only (see `masking`)."""
+        self._familiar = familiar
 
     def excerpt(self, offset: int) -> tuple[str, int]:
         """The line around `offset` without its secrets, and the index of the place in it."""
@@ -60,27 +72,19 @@ class Source:
         end = self._line_starts[line] - 1 if line < len(self._line_starts) else len(self.text)
         first = start if end - start <= _WIDTH else max(start, offset - _BEFORE)
         last = min(end, first + _WIDTH)
-        before = self._shown(first, min(offset, last))
-        after = self._shown(min(offset, last), last)
-        if self._is_hidden_through(offset):
-            after = after.removeprefix(_MASK) if before.endswith(_MASK) else after
-            before = before.removesuffix(_MASK)
-            after = _MASK + after.removeprefix(_MASK)
+        spans = _merged(sorted([*self._near(first, last), *self._unfamiliar(start, first, last)]))
+        shown, caret = _masked(self.text, (first, last), min(offset, last), spans)
         head, tail = "…" if first > start else "", "…" if last < end else ""
-        indent = before if head else before.lstrip()
-        return head + indent + after.rstrip() + tail, len(head + indent)
+        indent = 0 if head else len(shown) - len(shown.lstrip())
+        indent = min(indent, caret)
+        return head + shown[indent:].rstrip() + tail, len(head) + caret - indent
 
-    def _is_hidden_through(self, offset: int) -> bool:
-        """A hidden part covers both the character before `offset` and the one at it."""
-        return any(start < offset < end for start, end in self._near(offset - 1, offset + 1))
-
-    def _shown(self, start: int, end: int) -> str:
-        pieces, at = [], start
-        for first, last in self._near(start, end):
-            pieces += [printable(self.text[at : max(first, at)]), _MASK]
-            at = last
-        pieces.append(printable(self.text[at:end]) if at < end else "")
-        return "".join(pieces)
+    def _unfamiliar(self, line_start: int, first: int, last: int) -> list[tuple[int, int]]:
+        if self._familiar is None:
+            return []
+        context = max(line_start, first - _CONTEXT)
+        spans = unfamiliar_spans(self.text, context, last, self._familiar)
+        return [(start, end) for start, end in spans if end > first]
 
     def _near(self, start: int, end: int) -> list[tuple[int, int]]:
         spans = self._all_spans()
@@ -106,6 +110,21 @@ def printable(text: str) -> str:
     if spaced.isprintable():
         return spaced
     return "".join(char if char.isprintable() else "·" for char in spaced)
+
+
+def _masked(
+    text: str, window: tuple[int, int], offset: int, spans: list[tuple[int, int]]
+) -> tuple[str, int]:
+    """The window of the text with each span as one mask, and where `offset` went."""
+    at, last = window
+    shown, caret = "", None
+    for start, end in spans:
+        if caret is None and offset < end:
+            caret = len(shown) + max(min(offset, start) - at, 0)
+        shown += printable(text[at:start]) + _MASK
+        at = max(at, end)
+    caret = len(shown) + offset - at if caret is None else caret
+    return shown + printable(text[at:last]), caret
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -182,18 +182,22 @@ class _Walker:
         if self._findings.full(Severity.WARNING):
             self._findings.warning(None, "", "")
             return
-        if self._source.is_hidden(member.start):  # a stray quote made a key of a secret
-            here = here.removesuffix(printable(member.key.strip())[:60]) + "***"
-        elsewhere = self._table.elsewhere(member.key)
         near = nearest(member.key.strip().lower(), self._table.names(group))
+        if self._source.is_hidden(member.start) or (self._source.broken and near is None):
+            # A stray quote may have made a key of a secret.
+            here = here.removesuffix(printable(member.key.strip())[:60]) + "***"
+        self._findings.warning(
+            member.start, here, "unknown key, ignored", self._instead(member.key, group, near)
+        )
+
+    def _instead(self, key: str, group: str, near: str | None) -> str:
         if near is not None:
             entry = self._table.find(group, near)
-            hint = f"did you mean {entry.key if entry else near}?"
-        elif elsewhere:
-            hint = f"a key of this name belongs in {elsewhere}"
-        else:
-            hint = "remove it, or correct its name"
-        self._findings.warning(member.start, here, "unknown key, ignored", hint)
+            return f"did you mean {entry.key if entry else near}?"
+        elsewhere = self._table.elsewhere(key)
+        if elsewhere:
+            return f"a key of this name belongs in {elsewhere}"
+        return "remove it, or correct its name"
 
     def _duplicate(self, member: Member, here: str, first: Member) -> None:
         line, _ = self._source.position(first.start)

@@ -34,18 +34,28 @@ class ClientTls:
     def __init__(self, settings: TlsSettings | None = None) -> None:
         """Raises ConfigError: a file is missing or is not what it should be."""
         self.settings = settings or TlsSettings()
-        self._strict = _context(self.settings)
-        self._lenient = _context(self.settings)
-        _trust_anything(self._lenient)
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        if self.settings != TlsSettings():  # what it names must be usable, said now
+            self._context(verify=True)
+
+    def _context(self, *, verify: bool) -> ssl.SSLContext:
+        """Made when it is needed: the system's CAs take 50 ms and megabytes to load."""
+        if verify not in self._contexts:
+            self._contexts[verify] = _context(self.settings)
+            if not verify:
+                _trust_anything(self._contexts[verify])
+        return self._contexts[verify]
 
     async def secure(
         self, stream: trio.abc.Stream, host: str, *, verify: bool = True
     ) -> trio.abc.Stream:
         """Shake hands. Raises LinkLost; the stream is closed then."""
         verify = verify and self.settings.validate
-        context = self._strict if verify else self._lenient
         secured: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-            stream, context, server_hostname=host, https_compatible=True
+            stream,
+            self._context(verify=verify),
+            server_hostname=host,
+            https_compatible=True,
         )
         try:
             await secured.do_handshake()

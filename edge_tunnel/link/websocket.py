@@ -160,12 +160,12 @@ async def open_client(
 
 async def serve(
     stream: trio.abc.Stream,
-    handler: Callable[[Transport], Awaitable[None]],
+    talk: Callable[[Transport], Awaitable[None]],
     *,
     peer: str,
     timeout: float,
 ) -> None:
-    """Take a client's handshake on `stream`, and run `handler` until it returns.
+    """Take a client's handshake on `stream`, and run `talk` until it returns.
 
     Never raises what a peer can cause: one connection must not end a server.
     """
@@ -184,7 +184,7 @@ async def serve(
                 return
             connection = await request.accept(subprotocol=SUBPROTOCOL)
             async with _closing(WebSocketTransport(connection, wire, peer)) as transport:
-                await handler(transport)
+                await talk(transport)
     except (LinkLost, RemoteProtocolError, trio_websocket.ConnectionClosed, OSError) as error:
         _log.debug("connection from %s: %s", peer, error)
     except Exception:  # noqa: BLE001 - a bug met by one connection is logged, not everybody's end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.codec import encode
@@ -13,12 +14,12 @@ from edge_tunnel.protocol.frames import (
     Attach,
     Attached,
     Close,
-    Detached,
     Open,
     Position,
     Reset,
     StreamFrame,
     TunnelFrame,
+    clip,
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
@@ -33,7 +34,11 @@ from edge_tunnel.protocol.tunnel import (
 from edge_tunnel.protocol.window import INITIAL_WINDOW
 from edge_tunnel.reasons import Reason
 
-__all__ = ["EdgeTunnel", "RemoteTunnel"]
+__all__ = ["ATTACH_TIMEOUT", "EdgeTunnel", "RemoteTunnel"]
+
+ATTACH_TIMEOUT: Final = 10.0
+"""Seconds until an ATTACH without an answer is sent again: many round trips, and one twelfth of
+the time that a tunnel stays detached."""
 
 
 class RemoteTunnel(Tunnel):
@@ -56,18 +61,24 @@ class RemoteTunnel(Tunnel):
         self._secret = new_secret()
         self._fresh = True  # never attached: the edge may not know it
         self._candidate: Outlet | None = None  # where ATTACH went, until the answer comes
+        self._asked = now  # when it went
         self._far_window = 0
         self._last_stream = 0
 
-    def attach(self, outlet: Outlet) -> None:
-        """Ask for an attach through this link. Bytes flow when TunnelAttached comes."""
+    def attach(self, outlet: Outlet, now: float) -> None:
+        """Ask for an attach through this link. Bytes flow when TunnelAttached comes.
+
+        A tunnel that is attached elsewhere leaves its link at once. Without an answer, `tick`
+        asks again.
+        """
         if self.closed:
             return
         self._leave_outlet()
+        if self.detached_since is None:
+            self.detached_since = now
         self.epoch += 1
-        self._candidate = outlet
-        positions = self._positions()
-        proof = attach_proof(self._secret, "attach", self.id, self.epoch, positions)
+        self._candidate, self._asked = outlet, now
+        self.on_deadline()
         # the secret goes out only until the edge is known to have it
         secret = self._secret if self._fresh else b""
         frame = Attach(
@@ -79,10 +90,21 @@ class RemoteTunnel(Tunnel):
             self._fresh,
             secret,
             self.window,
-            positions,
-            proof,
+            self._positions(),
+            b"",
         )
-        outlet.push(encode(frame))
+        outlet.push(encode(frame._replace(proof=attach_proof(self._secret, frame))))
+
+    def deadline(self) -> float | None:
+        due = super().deadline()
+        if due is None or self._candidate is None:
+            return due
+        return min(due, self._asked + ATTACH_TIMEOUT)
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self._candidate is not None and now >= self._asked + ATTACH_TIMEOUT:
+            self.attach(self._candidate, now)
 
     def detach(self, now: float, reason: Reason, text: str = "") -> None:
         asking, self._candidate = self._candidate is not None, None
@@ -105,12 +127,6 @@ class RemoteTunnel(Tunnel):
         self.push(Open(self.id, stream.id, self.epoch, stream.incoming.limit))
         return stream
 
-    def receive(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
-        waiting = self._candidate is not None
-        if waiting and not isinstance(frame, (Attached, Close, Detached)):
-            return  # nothing of this epoch comes before its ATTACHED
-        super().receive(frame, now)
-
     def _dispatch(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if isinstance(frame, Attached):
             self._on_attached(frame, now)
@@ -118,23 +134,25 @@ class RemoteTunnel(Tunnel):
             super()._dispatch(frame, now)
 
     def _on_attached(self, frame: Attached, now: float) -> None:
-        outlet, self._candidate = self._candidate, None
+        outlet = self._candidate
         if outlet is None:
             return  # played again, or the link was lost meanwhile
-        proof = attach_proof(self._secret, "attached", self.id, self.epoch, frame.positions)
-        if not proves(frame.proof, proof):
+        if not proves(frame.proof, attach_proof(self._secret, frame)):
             raise RemoteProtocolError("the other end could not prove that it is the same")
+        self._candidate = None
         self._attach_to(outlet, now, first=self._fresh)
         self._fresh = False
         self._far_window = frame.window
         self._go_on(frame.positions, frame.highest)
+        # what was delivered after ATTACH told our positions
+        self._send_owing(self.streams.values())
         self._measure(now)
 
     def _on_role_frame(self, _stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
         if not isinstance(frame, Accept):
             super()._on_role_frame(_stream, frame)
-        _stream.on_accept()
-        self._events.append(StreamAccepted(_stream))
+        elif _stream.on_accept():
+            self._events.append(StreamAccepted(_stream))
 
     def _go_on(self, positions: Iterable[Position], highest: int) -> None:
         waiting = [stream for stream in self.streams.values() if not stream.accepted]
@@ -144,7 +162,11 @@ class RemoteTunnel(Tunnel):
     def _push_close(self, reason: Reason, text: str) -> None:
         outlet = self._outlet or self._candidate  # a pending attach is taken back as well
         if outlet is not None:
-            outlet.push(encode(Close(self.id, 0, self.epoch, reason, text[:1024])))
+            outlet.push(encode(Close(self.id, 0, self.epoch, reason, clip(text))))
+
+    def _leave_outlet(self) -> None:
+        self._candidate = None
+        super()._leave_outlet()
 
 
 class EdgeTunnel(Tunnel):
@@ -176,9 +198,15 @@ class EdgeTunnel(Tunnel):
     def accept(self, frame: Attach, outlet: Outlet, now: float) -> Reason | None:
         """Attach to the link that `frame` came by; the reason if it is refused.
 
-        A refused attach changes nothing: the tunnel stays where it was.
+        A refused attach changes nothing: the tunnel stays where it was. One that is late (its
+        epoch is over) is dropped without an answer, as every late frame: a CLOSE of the epoch
+        that stands would end the tunnel for its owner.
         """
-        if self.closed or frame.epoch <= self.epoch or not self._is_ours(frame):
+        if self.closed:
+            return Reason.UNKNOWN_TUNNEL
+        if frame.epoch <= self.epoch:
+            return None
+        if not self._is_ours(frame):
             return Reason.UNKNOWN_TUNNEL  # one answer for unknown, expired and wrong
         first = self.epoch == 0
         self._leave_outlet()
@@ -192,15 +220,14 @@ class EdgeTunnel(Tunnel):
         return None
 
     def _is_ours(self, frame: Attach) -> bool:
-        expected = attach_proof(self._secret, "attach", self.id, frame.epoch, frame.positions)
-        return (frame.thing, frame.service) == (self.thing, self.service) and proves(
-            frame.proof, expected
-        )
+        same = (frame.thing, frame.service) == (self.thing, self.service)
+        return same and proves(frame.proof, attach_proof(self._secret, frame))
 
     def _answer(self, frame: Attach) -> None:
-        positions = self._positions()
-        proof = attach_proof(self._secret, "attached", self.id, self.epoch, positions)
-        self.push(Attached(self.id, 0, self.epoch, self._highest, self.window, positions, proof))
+        answer = Attached(
+            self.id, 0, self.epoch, self._highest, self.window, self._positions(), b""
+        )
+        self.push(answer._replace(proof=attach_proof(self._secret, answer)))
         # a stream that the remote does not name is over there: it opened them all
         self._go_on(frame.positions, highest=self._highest)
 
@@ -210,7 +237,7 @@ class EdgeTunnel(Tunnel):
             return
         self._highest = frame.stream
         if len(self.streams) >= self.max_streams:
-            self.push(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
+            self.answer(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
             return
         self.opened += 1
         stream = Stream(self, frame.stream, window=self.window, limit=frame.limit)

@@ -44,6 +44,7 @@ __all__ = [
     "Unbind",
     "Unbound",
     "Welcome",
+    "clip",
 ]
 
 MAX_DATA: Final = 64 * 1024
@@ -59,6 +60,11 @@ MAX_TEXT: Final = 1024
 """Characters of a text for people."""
 
 FIRST_TUNNEL_KIND: Final = 16
+
+
+def clip(text: str) -> str:
+    """As much of a text for people as a frame carries."""
+    return text[:MAX_TEXT]
 
 
 class Kind(enum.IntEnum):
@@ -102,6 +108,9 @@ class Hello(NamedTuple):
     instance: bytes
     silence_ms: int
     features: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Hello({self.role} {self.software}, {self.oldest}..{self.newest}, key hidden)"
 
 
 class Welcome(NamedTuple):
@@ -190,6 +199,10 @@ class Attach(NamedTuple):
     window: int
     positions: tuple[Position, ...]
     proof: bytes
+
+    def __repr__(self) -> str:
+        what = f"{self.thing}/{self.service} epoch={self.epoch} fresh={self.fresh}"
+        return f"Attach({self.tunnel.hex()[:8]} {what}, secret hidden)"
 
 
 class Attached(NamedTuple):

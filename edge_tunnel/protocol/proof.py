@@ -2,8 +2,9 @@
 
 Both ends share a secret of 32 random bytes. It is made by the remote and goes to the edge once, in
 the ATTACH that opens the tunnel, through TLS; it is never sent again. Every ATTACH and ATTACHED
-proves with HMAC-SHA256 that its sender knows it, over the epoch and the positions, so that a stolen
-tunnel id is worth nothing and an old attach cannot be played again (its epoch is over).
+proves with HMAC-SHA256 that its sender knows it, so that a stolen tunnel id is worth nothing. The
+proof is over the whole message that carries it: nothing in it can be changed, its kind keeps the
+directions apart, and an old one cannot be played again, because its epoch is over.
 """
 
 from __future__ import annotations
@@ -11,12 +12,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
-from typing import cast
 
-import msgpack
-
-from edge_tunnel.protocol.frames import Position
+from edge_tunnel.protocol.codec import encode
+from edge_tunnel.protocol.frames import Attach, Attached
 
 __all__ = ["attach_proof", "new_secret", "proves"]
 
@@ -26,12 +24,9 @@ def new_secret() -> bytes:
     return secrets.token_bytes(32)
 
 
-def attach_proof(
-    secret: bytes, label: str, tunnel: bytes, epoch: int, positions: Sequence[Position]
-) -> bytes:
-    """The proof for one frame; `label` ("attach" or "attached") keeps the directions apart."""
-    transcript = cast("bytes", msgpack.packb((label, tunnel, epoch, tuple(positions))))
-    return hmac.new(secret, transcript, hashlib.sha256).digest()
+def attach_proof(secret: bytes, frame: Attach | Attached) -> bytes:
+    """The proof for this frame: over its message with an empty proof in it."""
+    return hmac.new(secret, encode(frame._replace(proof=b"")), hashlib.sha256).digest()
 
 
 def proves(proof: bytes, expected: bytes) -> bool:

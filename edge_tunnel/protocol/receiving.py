@@ -116,12 +116,12 @@ class ReceiveHalf:
         Raises:
           RemoteProtocolError: bytes before it are missing, or came from behind it.
         """
+        if not self._fits(offset):
+            raise RemoteProtocolError(f"end at {offset}: {self!r}")
         if self.state is ReceiveState.STOPPED:
             self.received = self.delivered = offset + 1  # what is missing was not wanted
-        elif self.state is ReceiveState.OPEN and offset == self.received:
+        elif self.state is ReceiveState.OPEN:
             self.received = offset + 1
-        elif self.state in (ReceiveState.OPEN, ReceiveState.ENDED) and offset + 1 != self.received:
-            raise RemoteProtocolError(f"end at {offset}: {self!r}")
         fresh = self.state is ReceiveState.OPEN
         self._turn("end")
         return fresh
@@ -143,7 +143,12 @@ class ReceiveHalf:
         """Hand bytes to the user (b"" is EOF). They count as delivered.
 
         `now` and the lowest round trip `trip` are in seconds; the window grows by them.
+
+        Raises:
+          LocalProtocolError: nothing is readable; b"" would look like a clean EOF.
         """
+        if not self.readable:
+            raise LocalProtocolError(f"take from {self!r}")
         if not self._chunks:
             if self.state is ReceiveState.ENDED:
                 self._turn("read")
@@ -184,7 +189,20 @@ class ReceiveHalf:
         self.acknowledged = self.delivered
         return self.delivered, self.limit
 
+    @property
+    def told(self) -> bool:
+        """Whether the far end was told of all that is delivered (it may not have heard it)."""
+        return self.acknowledged == self.delivered
+
     # -- inside
+
+    def _fits(self, offset: int) -> bool:
+        """Whether END may be at `offset`."""
+        if self.state is ReceiveState.OPEN:
+            return offset == self.received
+        if self.state is ReceiveState.ENDED:  # played again after a resume
+            return offset + 1 == self.received
+        return self.state is not ReceiveState.STOPPED or self.received <= offset <= self.limit
 
     def _drop(self) -> None:
         self._chunks.clear()

@@ -16,6 +16,7 @@ from typing import Final
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.replay import ReplayBuffer
+from edge_tunnel.protocol.window import MAX_WINDOW
 
 __all__ = ["SENDING_TABLE", "SendHalf", "SendState"]
 
@@ -32,6 +33,11 @@ class SendState(enum.Enum):
 
 SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
     (SendState.OPEN, "end"): SendState.ENDING,
+    (SendState.ENDING, "end"): SendState.ENDING,
+    # its user may not have heard yet of a stop or a reset when it ends the half
+    (SendState.STOPPED, "end"): SendState.STOPPED,
+    (SendState.DONE, "end"): SendState.DONE,
+    (SendState.BROKEN, "end"): SendState.BROKEN,
     (SendState.OPEN, "stop"): SendState.STOPPED,
     (SendState.ENDING, "stop"): SendState.STOPPED,
     (SendState.STOPPED, "stop"): SendState.STOPPED,
@@ -66,7 +72,10 @@ class SendHalf:
     @property
     def room(self) -> int:
         """Bytes that `write` takes now. Zero: wait until CREDIT makes room."""
-        return self.limit - self._buffer.end if self.state is SendState.OPEN else 0
+        if self.state is not SendState.OPEN:
+            return 0
+        # whatever limit the far end names, it cannot make us keep more than the largest window
+        return min(self.limit, self._buffer.base + MAX_WINDOW) - self._buffer.end
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes to send. Raises LocalProtocolError if there is no room for all of them."""
@@ -88,10 +97,9 @@ class SendHalf:
 
     def stop(self) -> None:
         """The far end wants no more: drop what it has not got, and end."""
-        before = self.state
         self._turn("stop")
-        if self.state is SendState.STOPPED and before is not SendState.STOPPED:
-            self._buffer.clear()
+        if self.state is SendState.STOPPED:
+            self._buffer.clear()  # an END that is sent already stays valid: its offset is the same
 
     def credit(self, delivered: int, limit: int) -> bool:
         """The far end has delivered up to `delivered` and takes bytes up to `limit`.
@@ -114,19 +122,24 @@ class SendHalf:
           RemoteProtocolError: its history is not ours (it lacks bytes that it had delivered,
             or has bytes that were never sent).
         """
-        end = self._buffer.end
         self.limit = max(self.limit, limit)
         if self.state in (SendState.DONE, SendState.BROKEN):
             return
-        if self.state is SendState.STOPPED:  # nothing left to send again but END
-            self._end_sent = received > end
-            self._acknowledge(delivered)
-            return
-        if not self._buffer.base <= received <= end + self.ended or delivered > received:
+        buffer, stopped = self._buffer, self.state is SendState.STOPPED
+        first = 0 if stopped else buffer.base
+        # `next` is enough: whatever was sent before the last rewind and counted is behind it
+        if not first <= received <= buffer.next + self._end_sent or delivered > received:
             raise RemoteProtocolError(f"cannot go on from {received}: {self!r}")
-        self._buffer.rewind(min(received, end))
-        self._end_sent = received > end
+        self._end_sent = received > buffer.end
+        if not stopped:  # a stopped half has nothing left to send again but END
+            buffer.rewind(min(received, buffer.end))
         self._acknowledge(delivered)
+
+    def finish(self) -> None:
+        """The far end has delivered everything, END as well, but its CREDIT was lost."""
+        if self.state is not SendState.DONE:
+            self._turn("acked")
+            self._buffer.clear()
 
     # -- next to send
 
@@ -167,8 +180,7 @@ class SendHalf:
         if delivered > self._buffer.next + self._end_sent:
             raise RemoteProtocolError(f"delivered {delivered} was never sent: {self!r}")
         if delivered > self._buffer.end:
-            self._turn("acked")
-            self._buffer.clear()
+            self.finish()
         elif delivered > self._buffer.base:  # a late CREDIT may be older than what we know
             self._buffer.release(delivered)
 

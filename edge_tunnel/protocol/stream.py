@@ -19,6 +19,7 @@ from edge_tunnel.protocol.frames import (
     Position,
     Reset,
     Stop,
+    clip,
 )
 from edge_tunnel.protocol.receiving import ReceiveHalf, ReceiveState
 from edge_tunnel.protocol.sending import SendHalf, SendState
@@ -99,32 +100,32 @@ class Stream:
             self._push_credit()
         elif data:
             self._carrier.delay_credit(self, now)
-        self._forget_if_complete()
         return data
 
     def stop(self) -> None:
         """Read no more. The far end learns it and stops sending."""
+        before = self.incoming.state
         self.incoming.stop()
-        if self.incoming.state is ReceiveState.STOPPED:
+        if self.incoming.state is ReceiveState.DONE:
+            self.send_credit()
+        elif before is ReceiveState.OPEN:
             self._carrier.push(Stop(*self._head()))
-        elif self.incoming.state is ReceiveState.DONE:
-            self._push_credit()
-            self._forget_if_complete()
 
     def reset(self, reason: Reason, text: str = "") -> None:
         """End both halves at once, for a reason that the far end's user sees."""
         if self.reason is None and not self._complete:
             self._break(reason, text)
-            self._carrier.push(Reset(*self._head(), reason, text))
+            self._carrier.push(Reset(*self._head(), reason, self.text))
 
     def accept(self) -> None:
         """The service answered (edge only)."""
-        self.accepted = True
-        self._carrier.push(Accept(*self._head()))
+        if self.reason is None and not self.accepted:
+            self.accepted = True
+            self._carrier.push(Accept(*self._head()))
 
     def send_credit(self) -> None:
         """Say how far we are, if the far end does not know (the tunnel's delayed credit)."""
-        if self.incoming.delivered > self.incoming.acknowledged:
+        if not self.incoming.told:
             self._push_credit()
 
     # -- receive: what the far end says; each returns whether the user should look again
@@ -135,32 +136,29 @@ class Stream:
     def on_end(self, frame: End) -> bool:
         fresh = self.incoming.end(frame.offset)
         if self.incoming.state is ReceiveState.DONE:  # we had stopped reading
-            self._push_credit()
-            self._forget_if_complete()
+            self.send_credit()
         return fresh
 
     def on_credit(self, frame: Credit) -> bool:
+        before = self.outgoing.state
         room = self.outgoing.credit(frame.delivered, frame.limit)
-        done = self.outgoing.state is SendState.DONE
         self._forget_if_complete()
-        return room or done
+        return room or self.outgoing.state is not before
 
     def on_stop(self) -> bool:
+        before = self.outgoing.state
         self.outgoing.stop()
         self._carrier.ready(self)
-        return True
+        return self.outgoing.state is not before
 
     def on_accept(self) -> bool:
-        self.accepted = True
-        return True
+        fresh, self.accepted = not self.accepted, True
+        return fresh
 
-    def on_reset(self, frame: Reset) -> bool:
-        if frame.reason != Reason.DONE:
-            self._carrier.push(Reset(*self._head(), Reason.DONE, ""))
-        if self.reason is None:
-            self._break(Reason.of(frame.reason) if frame.reason else Reason.RESET, frame.text)
+    def on_reset(self, frame: Reset) -> None:
+        """The stream is over; the tunnel answers, as it does for a stream that is over already."""
+        self.break_off(Reason.of(frame.reason) if frame.reason else Reason.RESET, frame.text)
         self._carrier.forget(self)
-        return True
 
     # -- resume
 
@@ -193,11 +191,13 @@ class Stream:
     def vanish(self) -> None:
         """The far end knows the stream no longer.
 
-        It forgets one only when both halves are done or reset; whatever is then still open here
-        was refused without our hearing of it, and is reset.
+        It forgets one only when both halves are done or reset. If ours is read to its end and
+        ended, then only the last CREDIT was lost; whatever is still open here was refused
+        without our hearing of it, and is reset.
         """
-        if self.incoming.state is not ReceiveState.DONE or not self.outgoing.ended:
-            self.break_off(Reason.RESET, "the far end knows the stream no longer")
+        if self.incoming.state is ReceiveState.DONE and self.outgoing.ended:
+            self.outgoing.finish()
+        self.break_off(Reason.RESET, "the far end knows the stream no longer")
         self._carrier.forget(self)
 
     def break_off(self, reason: Reason, text: str) -> None:
@@ -228,12 +228,14 @@ class Stream:
     def _push_credit(self) -> None:
         if self._carrier.attached:
             self._carrier.push(Credit(*self._head(), *self.incoming.take_credit()))
+            self._forget_if_complete()
 
     def _break(self, reason: Reason, text: str) -> None:
-        self.reason, self.text = reason, text
+        self.reason, self.text = reason, clip(text)
         self.incoming.reset()
         self.outgoing.reset()
 
     def _forget_if_complete(self) -> None:
-        if self._complete:
+        # while an attach is under way nothing can be told, and the far end waits to hear it
+        if self._complete and self.incoming.told:
             self._carrier.forget(self)

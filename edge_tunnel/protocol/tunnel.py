@@ -31,6 +31,8 @@ from typing import Final, NamedTuple, TypeAlias
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
+    MAX_STREAMS,
+    Attached,
     Close,
     Credit,
     Data,
@@ -44,6 +46,7 @@ from edge_tunnel.protocol.frames import (
     Stop,
     StreamFrame,
     TunnelFrame,
+    clip,
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.receiving import CreditExceeded
@@ -75,6 +78,9 @@ CREDIT_DELAY: Final = 0.2
 
 _PROBE_INTERVAL: Final = 1.0
 """Seconds between two measurements of the round trip while bytes flow."""
+
+_MAX_ANSWERS: Final = 2 * MAX_STREAMS
+"""Answers (ECHO, RESET) that wait to be sent: a peer that asks for more does not read them."""
 
 
 class StreamOpened(NamedTuple):
@@ -172,6 +178,7 @@ class Tunnel:
         """Called when `deadline` has become earlier; the shell's timer hangs itself in here."""
         self._outlet: Outlet | None = None
         self._events: deque[Event] = deque()
+        self._answers: deque[bytes] = deque()  # what the peer made us say; see _MAX_ANSWERS
         self._owing: dict[Stream, None] = {}  # delivered a little, not told yet; in order
         self._owing_since = 0.0
         self._probe: tuple[int, float] = (0, float("-inf"))  # nonce and time of the last one
@@ -187,6 +194,8 @@ class Tunnel:
         """A frame of this tunnel arrived; afterwards ask `events`. Late frames are dropped."""
         if self.closed or frame.epoch != self.epoch:
             return
+        if not self.attached and not isinstance(frame, (Attached, Detached, Close)):
+            return  # ATTACHED comes before all else; what came by a lost link will come again
         try:
             self._dispatch(frame, now)
         except CreditExceeded as error:
@@ -227,14 +236,13 @@ class Tunnel:
 
     def tick(self, now: float) -> None:
         """Time has passed."""
-        due = self.deadline()
-        if due is None or now < due:
+        if self.closed:
             return
-        if self.detached_since is not None:
+        if self.detached_since is None:
+            if now >= self._owing_since + CREDIT_DELAY:
+                self._send_owing(self._owing)
+        elif now >= self.detached_since + self.resume_timeout:
             self.close(Reason.RESUME_TIMEOUT, f"detached for {self.resume_timeout:g} s")
-        for stream in self._owing:
-            stream.send_credit()
-        self._owing.clear()
 
     # -- events
 
@@ -248,6 +256,18 @@ class Tunnel:
     def push(self, frame: Frame) -> None:
         if self._outlet is not None:
             self._outlet.push(encode(frame))
+
+    def answer(self, frame: Frame) -> None:
+        if self._outlet is None:
+            return
+        if len(self._answers) >= _MAX_ANSWERS:
+            raise CreditExceeded(f"more than {_MAX_ANSWERS} answers wait for the peer to read them")
+        self._answers.append(encode(frame))
+        self._outlet.ready(self)
+
+    def next_message(self) -> bytes | None:
+        """For the outlet: the next answer."""
+        return self._answers.popleft() if self._answers else None
 
     def ready(self, stream: Stream) -> None:
         if self._outlet is not None:
@@ -275,7 +295,7 @@ class Tunnel:
             else:
                 self._on_unknown(frame)
         elif isinstance(frame, Probe):
-            self.push(Echo(self.id, 0, self.epoch, frame.nonce))
+            self.answer(Echo(self.id, 0, self.epoch, frame.nonce))
         elif isinstance(frame, Echo):
             self._on_echo(frame, now)
         elif isinstance(frame, Detached):
@@ -297,11 +317,12 @@ class Tunnel:
             if stream.on_end(frame):
                 self._events.append(StreamReadable(stream))
         elif isinstance(frame, Stop):
-            stream.on_stop()
-            self._events.append(StreamWritable(stream))
+            if stream.on_stop():
+                self._events.append(StreamWritable(stream))
         elif isinstance(frame, Reset):
             stream.on_reset(frame)
-            self._events.append(StreamBroken(stream))
+            self._over(stream)
+            self._on_unknown(frame)
         else:
             self._on_role_frame(stream, frame)
 
@@ -312,7 +333,7 @@ class Tunnel:
     def _on_unknown(self, frame: TunnelFrame | StreamFrame) -> None:
         """A frame for a stream that is over here, or OPEN for a new one."""
         if isinstance(frame, Reset) and frame.reason != Reason.DONE:
-            self.push(Reset(self.id, frame.stream, self.epoch, Reason.DONE, ""))
+            self.answer(Reset(self.id, frame.stream, self.epoch, Reason.DONE, ""))
 
     def _on_echo(self, frame: Echo, now: float) -> None:
         nonce, sent = self._probe
@@ -336,8 +357,10 @@ class Tunnel:
 
     def _leave_outlet(self) -> None:
         if self._outlet is not None:
+            self._outlet.discard(self)
             for stream in self.streams.values():
                 self._outlet.discard(stream)
+        self._answers.clear()
         self._outlet = None
 
     def _positions(self) -> tuple[Position, ...]:
@@ -356,17 +379,26 @@ class Tunnel:
                 stream.open_again()
             else:
                 stream.vanish()
-                self._events.append(StreamBroken(stream))
+                self._over(stream)
+
+    def _over(self, stream: Stream) -> None:
+        """Tell the user of a stream that is over: reset, unless it was complete."""
+        broken = stream.reason is not None
+        self._events.append(StreamBroken(stream) if broken else StreamWritable(stream))
+
+    def _send_owing(self, streams: Iterable[Stream]) -> None:
+        for stream in list(streams):
+            stream.send_credit()
+        self._owing.clear()
 
     def _push_close(self, reason: Reason, text: str) -> None:
-        self.push(Close(self.id, 0, self.epoch, reason, text[:1024]))
+        self.push(Close(self.id, 0, self.epoch, reason, clip(text)))
 
     def _end(self, reason: Reason, text: str) -> None:
         self._leave_outlet()
         self.closed = TunnelClosed(reason, text)
         for stream in list(self.streams.values()):
             stream.break_off(reason, text)
-            self._events.append(StreamBroken(stream))
-        self.streams.clear()
-        self._owing.clear()
+            self._over(stream)
+            self.forget(stream)
         self._events.append(self.closed)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hmac
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -44,6 +43,7 @@ from edge_tunnel.protocol.greeting import Demands, agree
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
+from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
@@ -53,18 +53,11 @@ _log = logging.getLogger("edge_tunnel.proxy")
 Authenticate = Callable[[str, str], bool]
 """``(role, key)`` -> whether an endpoint may link."""
 
-_MAX_WAITING: Final = 1024
-"""Attaches of one remote that may wait for their things: the tunnels of one technician."""
-
 _MAX_BINDS: Final = 4096
 """Things that one edge may bind: a gateway with its sub-devices."""
 
 _SILENCE: Final = (1.0, 600.0)
 """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
-
-_GRACE: Final = 10.0
-"""Seconds that a new tunnel waits for a thing whose link was just lost. Devices come back within a
-second or two; a technician who connects in between should not be told that there is none."""
 
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted: the devices of a dead node come all at once."""
@@ -101,9 +94,7 @@ class Node:
         self._authenticate = authenticate
         self._links: set[Link] = set()
         self._unauthenticated = 0
-        # thing -> tunnel -> an attach that waits until the thing is bound
-        self._waiting: dict[str, dict[bytes, _Waiting]] = {}
-        self._lost_at: dict[str, float] = {}  # things whose link was lost within _GRACE, in order
+        self.waiting = WaitingRoom()
 
     @property
     def links(self) -> int:
@@ -135,8 +126,8 @@ class Node:
         self._unauthenticated += 1
         greeted = trio.Event()
         try:
-            handler = partial(self.talk, greeted=greeted)
-            await serve(stream, handler, peer=peer, timeout=self.settings.handshake_timeout)
+            talk = partial(self.talk, greeted=greeted)
+            await serve(stream, talk, peer=peer, timeout=self.settings.handshake_timeout)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
@@ -213,7 +204,8 @@ class Node:
     def _on_link_frame(self, port: Port, frame: Frame) -> None:
         if isinstance(frame, Ping):
             port.send(Pong(frame.nonce))
-            self._expire(port)
+            for refusal in self.waiting.expired(port, trio.current_time()):
+                port.send(refusal)
         elif isinstance(frame, Bye):
             raise LinkLost(frame.text or Reason.of(frame.reason).text)
         elif isinstance(frame, Bind) and port.role == "edge":
@@ -230,7 +222,7 @@ class Node:
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
         elif isinstance(frame, Close):
-            self._forget_waiting(port, frame.tunnel)
+            self.waiting.leave(port, frame.tunnel)
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             raise RemoteProtocolError("only a node sends Detached")
@@ -254,8 +246,7 @@ class Node:
             self.routes.displaced(loser, frame.thing)
         port.send(Bound(frame.thing, epoch))
         self.notices.emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
-        for waiting in self._waiting.pop(frame.thing, {}).values():
-            waiting.remote.waiting.pop(waiting.frame.tunnel, None)
+        for waiting in self.waiting.bound(frame.thing):
             self.routes.attach(waiting.frame, waiting.message, waiting.remote, port)
 
     def _unbind(self, port: Port, thing: str) -> None:
@@ -268,71 +259,20 @@ class Node:
         if port.role != "remote":
             raise RemoteProtocolError(f"Attach from the {port.role}")
         edge = self.registry.locate(frame.thing)
-        until = self._lost_at.get(frame.thing, -math.inf) + _GRACE if frame.fresh else math.inf
         if edge is not None:
             self.routes.attach(frame, message, port, edge)
-        elif until < trio.current_time():
-            port.send(_no_such_thing(frame))
-        elif len(port.waiting) >= _MAX_WAITING:
-            port.send(Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, ""))
-        else:
-            self._wait(_Waiting(frame, message, port, until))
-
-    def _wait(self, waiting: _Waiting) -> None:
-        """The thing is not here at the moment: a resume waits for it, a new tunnel a little."""
-        frame = waiting.frame
-        self._forget_waiting(waiting.remote, frame.tunnel)
-        self._waiting.setdefault(frame.thing, {})[frame.tunnel] = waiting
-        waiting.remote.waiting[frame.tunnel] = frame.thing
-
-    def _expire(self, port: Port) -> None:
-        """Refuse what has waited too long. Called at each PING: a timer that costs nothing."""
-        now = trio.current_time()
-        for tunnel, thing in list(port.waiting.items()):
-            waiting = self._waiting[thing][tunnel]
-            if waiting.until < now:
-                port.send(_no_such_thing(waiting.frame))
-                self._forget_waiting(port, tunnel)
-
-    def _forget_waiting(self, port: Port, tunnel: bytes) -> None:
-        thing = port.waiting.pop(tunnel, None)
-        if thing is None:
             return
-        waiting = self._waiting.get(thing, {})
-        if tunnel in waiting and waiting[tunnel].remote is port:
-            del waiting[tunnel]
-        if not waiting:
-            self._waiting.pop(thing, None)
+        refusal = self.waiting.enter(frame, message, port, trio.current_time())
+        if refusal is not None:
+            port.send(refusal)
 
     def _lost(self, port: Port, reason: str) -> None:
         for thing in list(port.binds):
             if self.registry.unbind(thing, port):
                 self.notices.emit("unbound", thing=thing, peer=port.peer, reason=reason)
-                self._remember_loss(thing)
-        for tunnel in list(port.waiting):
-            self._forget_waiting(port, tunnel)
+                self.waiting.lost(thing, trio.current_time())
+        self.waiting.leave_all(port)
         self.routes.lost(port, reason)
-
-    def _remember_loss(self, thing: str) -> None:
-        now = trio.current_time()
-        while self._lost_at and next(iter(self._lost_at.values())) + _GRACE < now:
-            del self._lost_at[next(iter(self._lost_at))]
-        self._lost_at.pop(thing, None)
-        self._lost_at[thing] = now
-
-
-class _Waiting(NamedTuple):
-    """An ATTACH for a thing that is not bound."""
-
-    frame: Attach
-    message: bytes
-    remote: Port
-    until: float
-
-
-def _no_such_thing(frame: Attach) -> Close:
-    text = f"no device is bound as {frame.thing!r}"
-    return Close(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text)
 
 
 def _peer_name(sock: trio.SocketStream) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
-from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind
+from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
@@ -29,6 +29,9 @@ MAX_QUEUE: Final = MAX_WINDOW + 1024 * 1024
 MAX_URGENT: Final = 4 * 1024 * 1024
 """Bytes of control frames that may wait for a port. Honest tunnels keep a handful of frames of 50
 bytes each; only a flood gets here, and the tunnel that it comes from is closed."""
+
+MAX_CANDIDATES: Final = 8
+"""Attaches of one tunnel that may be under way: an owner has one; strangers get the rest."""
 
 _IN_ORDER: Final = (Kind.DATA, Kind.END)
 """Frames that keep their place in their stream; all others are urgent."""
@@ -71,7 +74,7 @@ class Route:
     """One tunnel at this node."""
 
     __slots__ = (
-        "candidate", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
+        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
         "service", "thing", "tunnel",
     )  # fmt: skip
 
@@ -82,7 +85,7 @@ class Route:
         self.epoch = 0  # of the attach that stands
         self.edge: Port | None = None
         self.remote: Port | None = None
-        self.candidate: Candidate | None = None
+        self.candidates: dict[int, Candidate] = {}  # by epoch; all above `epoch`
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
@@ -111,8 +114,11 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         if route is None:
             route = self._routes[frame.tunnel] = Route(frame)
-        self._drop_candidate(route)
-        route.candidate = Candidate(frame, remote, edge)
+        if frame.epoch <= route.epoch or frame.epoch in route.candidates:
+            return  # late, or somebody else's: the owner asks again with a higher epoch
+        if len(route.candidates) >= MAX_CANDIDATES:
+            return
+        route.candidates[frame.epoch] = Candidate(frame, remote, edge)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
@@ -120,15 +126,14 @@ class Routes:
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
         route = self._routes.get(frame.tunnel)
-        candidate = None if route is None else route.candidate
+        candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is None or candidate is None or candidate.edge is not edge:
-            return
-        if candidate.frame.epoch != frame.epoch:
             return
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
         route.epoch, route.edge, route.remote = frame.epoch, edge, candidate.remote
-        route.candidate = None
+        for epoch in [each for each in route.candidates if each <= frame.epoch]:
+            self._drop_candidate(route, epoch)
         for port in old:
             self._unhook(route, port)
         route.remote.outlet.push(message)
@@ -184,8 +189,8 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         if route is None:
             return
-        candidate = route.candidate
-        if candidate is not None and frame.epoch == candidate.frame.epoch > route.epoch:
+        candidate = route.candidates.get(frame.epoch)
+        if candidate is not None:
             self._close_candidate(route, candidate, frame, message, source)
         elif source in (route.edge, route.remote):
             far = route.edge if source is route.remote else route.remote
@@ -202,8 +207,8 @@ class Routes:
             candidate.edge.outlet.push(message)
         else:
             return
-        self._drop_candidate(route)
-        if route.remote is None:
+        self._drop_candidate(route, frame.epoch)
+        if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
 
     def lost(self, port: Port, text: str) -> None:
@@ -219,18 +224,19 @@ class Routes:
 
     def _leave(self, route: Route, port: Port, text: str) -> None:
         """The port is no longer an end of the route."""
-        candidate = route.candidate
-        if candidate is not None and port is candidate.edge:
-            # It may have accepted, and the answer been lost. An ATTACH is never said twice, so the
-            # remote is told to ask again, with a higher epoch.
-            epoch = candidate.frame.epoch
-            candidate.remote.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, text[:1024]))
-        if candidate is not None and port in (candidate.edge, candidate.remote):
-            self._drop_candidate(route)
+        for epoch, candidate in list(route.candidates.items()):
+            if port is candidate.edge:
+                # It may have accepted, and the answer been lost. An ATTACH is never said twice, so
+                # the remote is told to ask again, with a higher epoch.
+                candidate.remote.send(
+                    Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, clip(text))
+                )
+            if port in (candidate.edge, candidate.remote):
+                self._drop_candidate(route, epoch)
         if port in (route.edge, route.remote):
             self._detach(route, port, text)
         port.routes.discard(route)
-        if route.edge is None and route.remote is None and route.candidate is None:
+        if route.edge is None and route.remote is None and not route.candidates:
             self._forget(route)
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
@@ -241,7 +247,7 @@ class Routes:
         else:
             route.remote = None
         if far is not None:
-            far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, text[:1024]))
+            far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, clip(text)))
         side = "remote" if far is route.edge else "edge"
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
 
@@ -249,14 +255,16 @@ class Routes:
 
     def _unhook(self, route: Route, port: Port | None) -> None:
         """Take the route off a port that is not one of its ends (any more)."""
-        if port is not None and port not in (route.edge, route.remote):
+        ends = {route.edge, route.remote}
+        for candidate in route.candidates.values():
+            ends |= {candidate.edge, candidate.remote}
+        if port is not None and port not in ends:
             port.routes.discard(route)
 
-    def _drop_candidate(self, route: Route) -> None:
-        candidate, route.candidate = route.candidate, None
-        if candidate is not None:
-            self._unhook(route, candidate.remote)
-            self._unhook(route, candidate.edge)
+    def _drop_candidate(self, route: Route, epoch: int) -> None:
+        candidate = route.candidates.pop(epoch)
+        self._unhook(route, candidate.remote)
+        self._unhook(route, candidate.edge)
 
     def _drop_queues(self, route: Route) -> None:
         for (towards_edge, _), queue in route.queues.items():
@@ -277,7 +285,8 @@ class Routes:
 
     def _forget(self, route: Route) -> None:
         self._drop_queues(route)
-        self._drop_candidate(route)
+        for epoch in list(route.candidates):
+            self._drop_candidate(route, epoch)
         for port in (route.edge, route.remote):
             if port is not None:
                 port.routes.discard(route)

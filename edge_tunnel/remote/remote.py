@@ -158,13 +158,13 @@ class Remote(Endpoint):
         self._settled[tunnel.id] = trio.Event()
         self.add(tunnel)
         if self.link is not None:
-            tunnel.attach(self.link.outlet)
+            tunnel.attach(self.link.outlet, trio.current_time())
         return tunnel
 
     def on_linked(self) -> None:
         assert self.link is not None
         for tunnel in self._by_name.values():
-            tunnel.attach(self.link.outlet)
+            tunnel.attach(self.link.outlet, trio.current_time())
 
     def on_refused(self, error: LinkRefused) -> None:
         if error.reason in _FINAL:
@@ -192,7 +192,7 @@ class Remote(Endpoint):
     def _attach_again(self, tunnel: RemoteTunnel) -> None:
         """At once, if it was the edge's link that was lost; if ours, when there is a new one."""
         if self.link is not None:
-            tunnel.attach(self.link.outlet)
+            tunnel.attach(self.link.outlet, trio.current_time())
 
     def _forget(self, tunnel: RemoteTunnel) -> None:
         if self._by_name.get((tunnel.thing, tunnel.service)) is tunnel:

@@ -8,9 +8,11 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from edge_tunnel import (
     EdgeConfig,
@@ -53,11 +55,15 @@ class _Config(EdgeConfig):
 
 @asynccontextmanager
 async def rig(
-    service: Handler | None, resume_timeout: float = 120, read_timeout: float | None = None
+    service: Handler | None,
+    resume_timeout: float = 120,
+    read_timeout: float | None = None,
+    *,
+    websocket: bool = False,
 ) -> AsyncIterator[Rig]:
     """With `service` None: the target's port refuses connections."""
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery, open_cluster() as cluster:
+        async with trio.open_nursery() as nursery, open_cluster(websocket=websocket) as cluster:
             closed = socket.socket()  # bound, so nobody else gets the port; but not listening
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
@@ -298,3 +304,39 @@ async def test_silent_service_is_reset_where_that_is_configured() -> None:
         user = await the.connect()
         with pytest.raises(trio.BrokenResourceError):
             await read_all(user)
+
+
+async def test_connections_leave_no_socket_behind() -> None:
+    """After 200 connections in a row and 200 at once, no file descriptor and no task is left."""
+
+    async def echo(sock: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for part in sock:
+                await sock.send_all(part)
+
+    async def use(port: int) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as user:
+            await user.send_all(b"hello")
+            assert await user.receive_some() == b"hello"
+            await user.send_eof()
+            assert await user.receive_some() == b""
+
+    async with rig(echo) as the:
+        await use(the.port)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        before = open_files(), tasks()
+        for _ in range(200):
+            await use(the.port)
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(use, the.port)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (open_files(), tasks()) == before
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -249,6 +249,43 @@ async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -
         assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
+async def test_thief_with_the_same_epoch_gets_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Two attaches of one epoch: the first stands, and the edge's answer goes to its sender."""
+    async with running() as (node, nursery):
+        edge, owner = await edge_and_remote(node, nursery)
+        thief = await join(node, nursery, "remote")
+        await owner.say(attach(2, fresh=False))
+        await edge.hear()
+        await thief.say(attach(2, fresh=False), attach(1, fresh=False), attach(0, fresh=False))
+        assert await edge.silent()
+        await thief.say(attach(3, fresh=False))  # a higher one goes to the edge, which refuses it
+        await edge.hear()
+        await edge.say(attached(2), Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
+        assert await owner.hear() == attached(2)
+        assert await thief.hear() == Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, "")
+        await edge.say(Data(TUNNEL, 1, 2, 0, b"for the owner"))
+        assert await owner.hear() == Data(TUNNEL, 1, 2, 0, b"for the owner")
+        assert await thief.silent()
+
+
+async def test_two_that_wait_with_one_id(autojump_clock: trio.testing.MockClock) -> None:
+    """A stranger that waits with the owner's tunnel id, and leaves, takes nothing along."""
+    async with running() as (node, nursery):
+        owner, thief = await join(node, nursery, "remote"), await join(node, nursery, "remote")
+        await owner.say(attach(2, fresh=False))
+        await thief.say(attach(3, fresh=False))
+        await trio.sleep(0.1)
+        thief.transport.cut()
+        await trio.sleep(0.1)
+        await owner.say(Ping(1))
+        assert await owner.hear() == Pong(1)
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        assert [await edge.hear(), await edge.hear()] == [Bound("t", 1), attach(2, fresh=False)]
+
+
 async def test_attached_moves_the_tunnel(autojump_clock: trio.testing.MockClock) -> None:
     """Only ATTACHED of the candidate's epoch moves it; then the old link's frames are dropped."""
     async with running() as (node, nursery):
@@ -319,7 +356,7 @@ async def test_new_tunnel_waits_a_little_for_a_device_that_was_just_here(
         refused = await remote.hear()
         assert isinstance(refused, Close)
         assert refused.reason == Reason.NO_SUCH_THING
-        assert node._waiting == {}
+        assert len(node.waiting) == 0
 
 
 async def test_waiting_attach_leaves_with_its_remote(
@@ -335,7 +372,7 @@ async def test_waiting_attach_leaves_with_its_remote(
             else:
                 remote.transport.cut()
             await trio.sleep(0.1)
-        assert node._waiting == {}
+        assert len(node.waiting) == 0
 
 
 # -- binds

@@ -92,8 +92,8 @@ async def started(*arguments: str) -> AsyncIterator[Process]:
             yield process
         finally:
             process.kill()
-            with trio.CancelScope(shield=True):
-                await process.ended.wait()
+            with trio.CancelScope(shield=True):  # it was killed: this does not take long
+                await process.process.wait()
 
 
 class Trio:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
+import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -178,6 +180,44 @@ async def test_sigterm(tmp_path: Path, command: str) -> None:
                     assert closed["reason"] == "the user left"
                 else:
                     await three.remote.wait("detached")
+            nursery.cancel_scope.cancel()
+
+
+async def test_hangup_reloads(tmp_path: Path) -> None:
+    """SIGHUP: a new service is there at once, a broken file changes nothing, no stream is lost."""
+
+    async def service(sock: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for part in sock:
+                await sock.send_all(part)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(trio.serve_tcp, service, 0)
+            port = listeners[0].socket.getsockname()[1]
+            async with three_processes(tmp_path, port) as three:
+                config = tmp_path / "config.json"
+                user = await three.connect()
+                await user.send_all(b"one")
+                assert await user.receive_some() == b"one"
+                good = config.read_text()
+                config.write_text(good[:-20])
+                os.kill(three.edge.pid, signal.SIGHUP)
+                failed = await three.edge.wait("reload_failed")
+                assert "config.json:1:" in failed["reason"]
+                assert KEY not in failed["reason"]
+                config.write_text(good.replace('"service"', '"renamed"'))
+                os.kill(three.edge.pid, signal.SIGHUP)
+                assert (await three.edge.wait("reloaded"))["changed"] == ["services"]
+                closed = await three.remote.wait("closed")
+                assert closed["reason"] == "the device offers it no longer"
+                with pytest.raises(trio.BrokenResourceError):
+                    await user.receive_some()
+                await user.aclose()
+                async with started(
+                    "connect", "device", "renamed", "--proxy", three.url, "--key", KEY
+                ) as other:
+                    await other.wait("attached")
             nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,99 @@
+"""Attaches whose thing is not bound at the moment.
+
+A resume waits for its thing: the device is on its way to another link. A new tunnel waits only if
+the thing's link was lost a moment ago; else there is no such thing, and its user is told at once.
+Pure: `now` (seconds, monotonic) is passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+from edge_tunnel.protocol.frames import Attach, Close
+from edge_tunnel.proxy.port import Port
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Waiting", "WaitingRoom"]
+
+MAX_WAITING: Final = 1024
+"""Attaches of one remote that may wait: the tunnels of one technician."""
+
+GRACE: Final = 10.0
+"""Seconds that a new tunnel waits for a thing whose link was just lost. Devices come back within a
+second or two; a technician who connects in between should not be told that there is none."""
+
+
+class Waiting(NamedTuple):
+    """One of them."""
+
+    frame: Attach
+    message: bytes
+    remote: Port
+    until: float
+
+
+class WaitingRoom:
+    """All of them, by thing; and by remote, because a tunnel's id may be known to strangers."""
+
+    def __init__(self) -> None:
+        self._by_thing: dict[str, dict[tuple[Port, bytes], Waiting]] = {}
+        self._lost_at: dict[str, float] = {}  # things lost within GRACE, in order of their loss
+
+    def __len__(self) -> int:
+        return sum(len(each) for each in self._by_thing.values())
+
+    def enter(self, frame: Attach, message: bytes, remote: Port, now: float) -> Close | None:
+        """Wait for the thing; or the refusal, if there is nothing to wait for."""
+        until = self._lost_at.get(frame.thing, -math.inf) + GRACE if frame.fresh else math.inf
+        if until < now:
+            return _no_such_thing(frame)
+        self.leave(remote, frame.tunnel)
+        if len(remote.waiting) >= MAX_WAITING:
+            return Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, "")
+        remote.waiting[frame.tunnel] = frame.thing
+        waiting = Waiting(frame, message, remote, until)
+        self._by_thing.setdefault(frame.thing, {})[remote, frame.tunnel] = waiting
+        return None
+
+    def leave(self, remote: Port, tunnel: bytes) -> None:
+        """The attach was taken back, or a newer one takes its place."""
+        thing = remote.waiting.pop(tunnel, None)
+        if thing is not None:
+            del self._by_thing[thing][remote, tunnel]
+            if not self._by_thing[thing]:
+                del self._by_thing[thing]
+
+    def leave_all(self, remote: Port) -> None:
+        """The remote's link is lost."""
+        for tunnel in list(remote.waiting):
+            self.leave(remote, tunnel)
+
+    def bound(self, thing: str) -> list[Waiting]:
+        """The thing is here: whoever waited for it, in order; they wait no more."""
+        found = list(self._by_thing.pop(thing, {}).values())
+        for waiting in found:
+            del waiting.remote.waiting[waiting.frame.tunnel]
+        return found
+
+    def lost(self, thing: str, now: float) -> None:
+        """The thing's link was lost: for a moment, new tunnels wait for it as well."""
+        while self._lost_at and next(iter(self._lost_at.values())) + GRACE < now:
+            del self._lost_at[next(iter(self._lost_at))]
+        self._lost_at.pop(thing, None)
+        self._lost_at[thing] = now
+
+    def expired(self, remote: Port, now: float) -> list[Close]:
+        """The refusals of what has waited too long, for this remote; they wait no more."""
+        entries = [
+            self._by_thing[thing][remote, tunnel] for tunnel, thing in remote.waiting.items()
+        ]
+        late = [entry for entry in entries if entry.until < now]
+        for entry in late:
+            self.leave(remote, entry.frame.tunnel)
+        return [_no_such_thing(entry.frame) for entry in late]
+
+
+def _no_such_thing(frame: Attach) -> Close:
+    text = f"no device is bound as {frame.thing!r}"
+    return Close(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text)

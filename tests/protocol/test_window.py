@@ -1,0 +1,57 @@
+"""The window: what a path carries, twice; and the budget that growth comes from."""
+
+from __future__ import annotations
+
+from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW, TUNNEL_BUDGET, Budget, Window
+
+
+def feed(window: Window, *, rate: float, trip: float, seconds: float) -> None:
+    """Deliver at `rate` bytes a second, in steps of a tenth of the round trip."""
+    now, step = 1000.0, trip / 10
+    for _ in range(int(seconds / step)):
+        now += step
+        window.delivered(int(rate * step), now, trip)
+
+
+def test_grows_to_twice_rate_times_trip() -> None:
+    """10 MB/s at 100 ms fill a window of 2 MB."""
+    window = Window(Budget())
+    feed(window, rate=10e6, trip=0.1, seconds=2)
+    assert 1.9e6 < window.size < 2.4e6
+
+
+def test_stays_small_for_a_keystroke() -> None:
+    """A slow stream keeps its initial window."""
+    window = Window(Budget())
+    feed(window, rate=1000, trip=0.1, seconds=5)
+    assert window.size == INITIAL_WINDOW
+
+
+def test_never_beyond_the_maximum() -> None:
+    """Not even at 10 GB/s."""
+    window = Window(Budget())
+    feed(window, rate=10e9, trip=0.1, seconds=1)
+    assert window.size == MAX_WINDOW
+
+
+def test_a_pause_says_nothing() -> None:
+    """A burst after a long silence is not measured over the silence, nor taken for a rate."""
+    window = Window(Budget())
+    window.delivered(1, 1000.0, 0.1)
+    window.delivered(10**9, 1100.0, 0.1)
+    assert window.size == INITIAL_WINDOW
+
+
+def test_growth_comes_out_of_the_budget() -> None:
+    """Streams of one tunnel share it, and give it back when they are over."""
+    budget = Budget()
+    windows = [Window(budget) for _ in range(6)]
+    for window in windows:
+        feed(window, rate=10e9, trip=0.1, seconds=1)
+    assert budget.left == 0
+    assert sum(window.size - INITIAL_WINDOW for window in windows) == TUNNEL_BUDGET
+    assert windows[-1].size == INITIAL_WINDOW
+    for window in windows:
+        window.release()
+        window.release()
+    assert budget.left == TUNNEL_BUDGET

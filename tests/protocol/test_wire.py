@@ -1,0 +1,85 @@
+"""WIRE.md says what the code does: kinds, fields, types, reasons and limits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import edge_tunnel.protocol
+from edge_tunnel.protocol import codec
+from edge_tunnel.protocol.attach import ATTACH_TIMEOUT
+from edge_tunnel.protocol.frames import MAX_DATA, MAX_MESSAGE, MAX_STREAMS, MAX_TEXT, Kind
+from edge_tunnel.protocol.greeting import NEWEST, SUBPROTOCOL
+from edge_tunnel.protocol.tunnel import _MAX_ANSWERS, CREDIT_DELAY, RESUME_TIMEOUT
+from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW
+from edge_tunnel.reasons import Reason
+
+PAGE = (Path(edge_tunnel.protocol.__file__).parent / "WIRE.md").read_text(encoding="utf-8")
+_TYPES: dict[codec.Check, str] = {
+    codec._number: "number",
+    codec._flag: "flag",
+    codec._text: "text",
+    codec._name: "name",
+    codec._names: "names",
+    codec._id: "id",
+    codec._proof: "proof",
+    codec._bulk: "bulk",
+    codec._stream: "stream",
+    codec._positions: "positions",
+}
+
+
+def rows(first: str) -> list[list[str]]:
+    """The table whose head begins with that word."""
+    table = PAGE.split(f"\n| {first} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+
+
+def fields(kind: int) -> str:
+    """The fields of a kind as the table has them; a name that is its type stands alone."""
+    cls, checks = codec._SPEC[kind]
+    cells = []
+    for name, check in zip(cls._fields, checks, strict=True):
+        if check is codec._tunnel_itself:
+            cells.append("0")
+        else:
+            cells.append(name if name == _TYPES[check] else f"{name} {_TYPES[check]}")
+    return ", ".join(cells)
+
+
+def test_kinds_and_fields() -> None:
+    """The table of frames is the codec's."""
+    page = {int(row[0]): (row[1], row[3]) for row in rows("kind")}
+    assert page == {int(kind): (kind.name, fields(kind)) for kind in Kind}
+
+
+def test_reasons() -> None:
+    """The table of reasons is the enum."""
+    assert [(int(code), name, text) for code, name, text in rows("code")] == [
+        (reason.value, reason.name, reason.text) for reason in Reason
+    ]
+
+
+def test_an_unknown_reason() -> None:
+    """A reason that a newer peer added can still be shown."""
+    assert Reason.of(59) is Reason.INTERNAL_ERROR
+    assert Reason.of(24) is Reason.RESUME_TIMEOUT
+
+
+def test_numbers() -> None:
+    """Limits and times on the page are the code's."""
+    text = re.sub(r"\s+", " ", PAGE)
+    for sentence in (
+        f"At most {MAX_MESSAGE:,} bytes",
+        f"1 to {MAX_DATA:,} bytes",
+        f"at most {MAX_STREAMS:,}, stream ids ascending",
+        f"0 to {MAX_TEXT:,} characters",
+        f"{INITIAL_WINDOW:,} bytes at first, at most {MAX_WINDOW:,}",
+        f"more than {_MAX_ANSWERS:,} answers",
+        f"asks again after {ATTACH_TIMEOUT:g} s",
+        f"resume timeout ({RESUME_TIMEOUT:g} s",
+        f"and {CREDIT_DELAY:g} s after a smaller delivery",
+        f"subprotocol `{SUBPROTOCOL}`",
+        f"This is version {NEWEST}.",
+    ):
+        assert sentence in text, sentence

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Plants bugs in the protocol core, one at a time, and reports whether its tests catch them.
+
+    python tools/mutants.py [NAME ...]
+
+Each bug is an edit of the source text in a temporary copy. A bug that no test catches is a hole in
+the tests; an edit that fits no longer is an error here. Exit code 0: every bug was caught.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mutant(NamedTuple):
+    """One bug: in that module, this text becomes that."""
+
+    module: str
+    before: str
+    after: str
+
+
+MUTANTS = {
+    "the epoch of a frame is not checked": Mutant(
+        "tunnel", "if self.closed or frame.epoch != self.epoch:", "if self.closed:"
+    ),
+    "the epoch of an attach is not checked": Mutant(
+        "attach", "if frame.epoch <= self.epoch:", "if frame.epoch < 0:"
+    ),
+    "frames are taken between ATTACH and ATTACHED": Mutant(
+        "tunnel", "if not self.attached and not isinstance", "if False and not isinstance"
+    ),
+    "a duplicate is not trimmed": Mutant(
+        "receiving", "self._keep(data[self.received - offset :])", "self._keep(data)"
+    ),
+    "a gap is delivered": Mutant("receiving", "if offset > self.received:", "if offset < 0:"),
+    "bytes count as delivered when they arrive": Mutant(
+        "receiving",
+        "        self.received = stop\n",
+        "        self.received = self.delivered = stop\n",
+    ),
+    "bytes are freed when they are sent": Mutant(
+        "replay",
+        "        self._skip = stop\n        return",
+        "        self._skip = stop\n        self.release(self.next)\n        return",
+    ),
+    "END is delivered early": Mutant(
+        "receiving", "return offset == self.received\n", "return offset >= self.received\n"
+    ),
+    "END overtakes the bytes before it": Mutant(
+        "sending",
+        "if not self.ended or self._end_sent or self._buffer.next < self._buffer.end:",
+        "if not self.ended or self._end_sent:",
+    ),
+    "EOF is given before the bytes are read": Mutant(
+        "receiving", "        if not self._chunks:\n", "        if self.state.value == 'ended':\n"
+    ),
+    "highest is ignored": Mutant("tunnel", "elif stream.id > highest:", "elif stream.id < 0:"),
+    "a vanished stream looks like a clean end": Mutant(
+        "stream",
+        '        self.break_off(Reason.RESET, "the far end knows',
+        '        ("the far end knows',
+    ),
+    "a reset looks like a clean end": Mutant(
+        "receiving",
+        '(ReceiveState.OPEN, "reset"): ReceiveState.BROKEN',
+        '(ReceiveState.OPEN, "reset"): ReceiveState.ENDED',
+    ),
+    "the credit limit is not checked": Mutant("receiving", "if stop > self.limit:", "if stop < 0:"),
+    "a writer may exceed its credit": Mutant(
+        "sending", "return min(self.limit, self._buffer", "return min(2 * self.limit, self._buffer"
+    ),
+    "a far end may name any limit": Mutant(
+        "sending", "self._buffer.base + MAX_WINDOW)", "self._buffer.base + 2**62)"
+    ),
+    "the proof of an attach is not checked": Mutant(
+        "attach",
+        "return same and proves(frame.proof, attach_proof(self._secret, frame))",
+        "return same",
+    ),
+    "the proof of the answer is not checked": Mutant(
+        "attach", "if not proves(frame.proof, attach_proof(self._secret, frame)):", "if False:"
+    ),
+    "the cursor moves past the last block": Mutant(
+        "replay",
+        "while self._index + 1 < len(self._blocks) and",
+        "while self._index < len(self._blocks) and",
+    ),
+    "RESET is not answered": Mutant(
+        "tunnel",
+        "            self._over(stream)\n            self._on_unknown(frame)\n",
+        "            self._over(stream)\n",
+    ),
+    "STOP makes a sent END unsent": Mutant(
+        "sending",
+        "            self._buffer.clear()  # an END",
+        "            self._end_sent = False\n            self._buffer.clear()  # an END",
+    ),
+    "STOP is not said again": Mutant(
+        "stream", "elif self.incoming.state is ReceiveState.STOPPED:", "elif False:"
+    ),
+    "credit of the time between ATTACH and ATTACHED is lost": Mutant(
+        "attach", "        self._send_owing(self.streams.values())\n", ""
+    ),
+    "a finished stream is forgotten untold": Mutant(
+        "stream", "if self._complete and self.incoming.told:", "if self._complete:"
+    ),
+    "growth is not given back": Mutant("tunnel", "stream.incoming.window.release()", "pass"),
+    "small deliveries are never told": Mutant(
+        "tunnel", "if now >= self._owing_since + CREDIT_DELAY:", "if now < 0:"
+    ),
+    "a pending attach stops the resume clock": Mutant(
+        "attach",
+        "        if self.detached_since is None:\n            self.detached_since = now\n",
+        "",
+    ),
+    "answers are not bounded": Mutant("tunnel", ">= _MAX_ANSWERS:", "< 0:"),
+    "arrays are not bounded": Mutant("codec", "max_array_len=longest", "max_array_len=2**17"),
+    "a true number passes for a flag": Mutant(
+        "codec", "return type(value) is bool", "return isinstance(value, int)"
+    ),
+    "a flag passes for a number": Mutant(
+        "codec",
+        "return type(value) is int and 0 <= value <= _MAX_NUMBER",
+        "return isinstance(value, int) and 0 <= value <= _MAX_NUMBER",
+    ),
+    "a stream id is used again": Mutant(
+        "attach",
+        "if not isinstance(frame, Open) or frame.stream <= self._highest:",
+        "if not isinstance(frame, Open):",
+    ),
+}
+
+
+def caught(mutant: Mutant, work: Path) -> bool:
+    """Run the protocol's tests against a copy with this bug in it."""
+    path = work / "edge_tunnel" / "protocol" / f"{mutant.module}.py"
+    original = path.read_text(encoding="utf-8")
+    if original.count(mutant.before) != 1:
+        raise SystemExit(f"this edit of {mutant.module} fits no longer:\n{mutant.before}")
+    path.write_text(original.replace(mutant.before, mutant.after), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        environment = {**os.environ, "PYTHONPATH": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [*command, "tests/protocol"],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
+        # 1: tests failed; 2 to 5: pytest could not run them, which proves nothing
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.stdout.decode() + done.stderr.decode())
+        return done.returncode == 1
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+
+def main() -> int:
+    """Plant them all, or the ones that are named."""
+    names = sys.argv[1:] or list(MUTANTS)
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for part in ("edge_tunnel", "tests"):
+            shutil.copytree(ROOT / part, work / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", work)
+        for name in names:
+            start = time.monotonic()
+            result = "caught" if caught(MUTANTS[name], work) else "NOT CAUGHT"
+            missed += result != "caught"
+            print(f"{result:10}  {name}  ({time.monotonic() - start:.1f} s)", flush=True)
+    print(f"{len(names) - missed} of {len(names)} caught")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
