@@ -9,6 +9,9 @@ What must be known of it (each was reproduced, and each has a test named after i
 * `send_message`, cancelled half-way, leaves a connection that looks open and never delivers again.
   Only a link's writer sends, and when it is cancelled the connection is closed with it.
 * Its receive buffer of 4 KiB halves the speed of bulk transfers: we use 256 KiB.
+* It drops frames that come in one segment with the handshake. `SharedConnection` keeps them.
+
+It makes the handshakes and answers whatever is unusual; binary messages go past it (express.py).
 """
 
 from __future__ import annotations
