@@ -167,7 +167,8 @@ class Node:
                 return None
             if isinstance(hello, Hello) and isinstance(answer, Welcome):
                 return hello
-            _log.warning("%s refused: %s", transport.peer, answer)
+            assert isinstance(answer, Bye)
+            _log.warning("%s refused: %s", transport.peer, answer.text)
         return None
 
     def _answer(self, hello: Frame) -> Welcome | Bye:
