@@ -40,19 +40,28 @@ class SharedConnection(trio.abc.Stream):
         self._for_library = bytearray()
         self._changed = trio.lowlevel.ParkingLot()
         self._sending = False
+        self._torn = False  # half a frame went out, and whatever follows would be its rest
         self._turns = trio.lowlevel.ParkingLot()
 
     # -- the library's side, as trio.abc.Stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Also the short way's: nobody writes into the middle of another's frame."""
+        """Also the short way's: nobody writes into the middle of another's frame.
+
+        A send that fails or is cancelled has written nobody knows how much of its frame; from then
+        on nothing is written any more. The closing handshake would be taken for the frame's rest.
+        """
         while self._sending:
             await self._turns.park()
+        if self._torn:
+            raise trio.BrokenResourceError("half a frame was sent")
         self._sending = True
         try:
             await self._stream.send_all(data)
-        except trio.BrokenResourceError:
-            self.ended.set()
+        except BaseException as error:
+            self._torn = True
+            if isinstance(error, trio.BrokenResourceError):
+                self.ended.set()
             raise
         finally:
             self._sending = False
