@@ -34,6 +34,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         stream.owner = self
         self._closed = False
         self._ended = False  # send_eof was called
+        self._stopped = False  # the far end did not want everything; the core forgets that
         self._sending = _Turn("another task is sending on this stream")
         self._receiving = _Turn("another task is receiving from this stream")
         self._changed_out = trio.lowlevel.ParkingLot()
@@ -50,6 +51,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     def writable(self) -> None:
         """Look again at what can be written, or whether the stream is accepted or over."""
+        self._stopped = self._stopped or self.core.outgoing.state is SendState.STOPPED
         self._changed_out.unpark_all()
 
     # -- sending
@@ -133,10 +135,13 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     async def wait_delivered(self) -> None:
         """After `send_eof`: wait until the far end has delivered every byte and the end.
 
-        Raises BrokenResourceError if the stream is reset instead.
+        Raises BrokenResourceError if the stream is reset instead, or if the far end stopped
+        receiving before it had everything.
         """
         while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING):
             await self._changed_out.park()
+        if self._stopped:
+            raise trio.BrokenResourceError("the far end receives no more")
         if self.core.outgoing.state is SendState.BROKEN:
             raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
 
