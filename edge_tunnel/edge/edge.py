@@ -23,7 +23,7 @@ from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, conn
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
-from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.groups import lone_error, open_plain_nursery
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.splice import splice
 from edge_tunnel.link.streams import TunnelStream
@@ -265,8 +265,9 @@ class Edge(Endpoint):
         stream.core.accept()
         self.notices.emit("stream_opened", **about)
         try:
-            async with stream:
+            with lone_error():
                 await server(stream)
+            await stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             _log.info("stream %s of %s: %s", stream.core.id, about["service"], error)
             stream.abort(Reason.RESET, "the service broke off")

@@ -7,6 +7,9 @@ the middle: a lost link is not an error here, just a pause.
 
 from __future__ import annotations
 
+import math
+from types import TracebackType
+
 import trio
 
 from edge_tunnel.errors import StreamRefused, TunnelEnded
@@ -158,16 +161,38 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self.writable()
 
     async def aclose(self) -> None:
-        """End what is sent, read no more. What was sent is still delivered, in the background."""
-        if not self._closed:
-            self._closed = True
-            if self.core.reason is None:
-                self._end()
-                if self.core.incoming.state is not ReceiveState.DONE:
-                    self.core.stop()
-            self.readable()
-            self.writable()
+        """End what is sent, read no more. What was sent is still delivered, in the background.
+
+        Whoever is cancelled here had more to do: then, unless `send_eof` has said that all is
+        sent, the stream is reset, so that the far end does not take a part for the whole.
+        """
+        cancelled = trio.current_effective_deadline() == -math.inf
+        self._close(whole=self._ended or not cancelled)
         await trio.lowlevel.checkpoint()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """As `aclose`; leaving the block by an error is like being cancelled."""
+        self._close(whole=self._ended or error is None)
+        await self.aclose()
+
+    def _close(self, *, whole: bool) -> None:
+        if self._closed:
+            return
+        if not whole:
+            self.abort(Reason.RESET, "the sender broke off")
+            return
+        self._closed = True
+        if self.core.reason is None:
+            self._end()
+            if self.core.incoming.state is not ReceiveState.DONE:
+                self.core.stop()
+        self.readable()
+        self.writable()
 
     # -- inside
 
