@@ -93,9 +93,8 @@ class SharedConnection(trio.abc.Stream):
         end = self._head.find(_HEAD_ENDS) + len(_HEAD_ENDS)
         if end < len(_HEAD_ENDS):
             return data
-        answer = self._head.split(b" ", 2)
-        self._head = None
-        if answer[0].startswith(b"HTTP/") and answer[1] != b"101":
+        head, self._head = bytes(self._head), None
+        if head.startswith(b"HTTP/") and head.split(maxsplit=2)[1:2] != [b"101"]:
             return data  # a refusal, and its body
         self.taken = True
         self.early = bytes(data[end - before :])
