@@ -21,7 +21,7 @@ from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
 from edge_tunnel.errors import RemoteProtocolError
-from edge_tunnel.link.dialling import Dial, dial_websocket
+from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import lone_error, open_plain_nursery
 from edge_tunnel.link.notices import Notice
@@ -296,7 +296,8 @@ class Edge(Endpoint):
         A changed server, key or TLS setting makes a new link, and no stream is lost by that.
 
         Raises:
-          ConfigError: a certificate or key file cannot be used; then nothing changes.
+          ConfigError: an address is none, or a certificate or key file cannot be used; then
+            nothing changes.
         """
         changed = changes(self.config, config)
         if changed.needs_reconnect:
@@ -349,12 +350,16 @@ async def open_edge(
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
-      ConfigError: a certificate or key file cannot be used.
+      ConfigError: an address is none; a certificate or key file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
 
     def make_dial(config: EdgeConfig) -> Dial:
-        return dial or dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
+        if dial is not None:
+            return dial
+        for url in config.urls():
+            parse_url(url)  # said now, and not when the link is lost
+        return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
 
     async with open_plain_nursery() as nursery:
         edge = Edge(config, services or {}, make_dial, nursery)
