@@ -368,16 +368,8 @@ async def open_edge(
         try:
             yield edge
         finally:
-            await _say_goodbye(edge)
-            edge.notices.close()
+            await edge.say_goodbye()
             nursery.cancel_scope.cancel()
-
-
-async def _say_goodbye(edge: Edge) -> None:
-    edge.leave()
-    if edge.link is not None:
-        with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline of its own
-            await edge.link.over.wait()
 
 
 def _settings(config: EdgeConfig) -> EndpointSettings:

@@ -13,11 +13,12 @@ import math
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import trio
 
+from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.dialling import Dial
@@ -28,14 +29,19 @@ from edge_tunnel.protocol.codec import decode, encode, peek
 from edge_tunnel.protocol.frames import (
     Bye,
     Close,
+    Data,
+    Detached,
     Frame,
     Hello,
     LinkFrame,
     Ping,
     Pong,
+    Reset,
     StreamFrame,
     TunnelFrame,
+    Unbound,
     Welcome,
+    clip,
 )
 from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
 from edge_tunnel.protocol.tunnel import (
@@ -55,10 +61,12 @@ _log = logging.getLogger("edge_tunnel.link")
 _HURRY: Final = 1.0
 """Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
 
-
 _STABLE: Final = 5.0
 """Seconds that a link must have lasted for the waits to start from the shortest again; a node that
 takes links and drops them at once is not to be dialled in a loop."""
+
+_LONGEST_HOLD_OFF: Final = 3600.0
+"""Seconds that a node can keep an endpoint away (BYE's retry_after), whatever number it sends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +76,7 @@ class EndpointSettings:
     urls: Sequence[str]
     """Candidates, in order; after the last comes the first."""
 
-    key: str
+    key: str = field(repr=False)
     greeting_timeout: float = 10.0
     ping_interval: float = 5.0
     ping_timeout: float = 10.0
@@ -96,6 +104,10 @@ class Endpoint:
         self._instance = secrets.token_bytes(16)
         self._timer = trio.Event()
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
+        self._attempts = trio.CancelScope()  # dialling, and the waits in between
+        self._failures = 0  # in a row
+        self._linked_at = math.inf
+        self._not_before: dict[str, float] = {}  # url -> when the node wants to see us again
 
     # -- what a role adds
 
@@ -125,30 +137,53 @@ class Endpoint:
             nursery.cancel_scope.cancel()
 
     def reconnect(self, settings: EndpointSettings, dial: Dial) -> None:
-        """From now on use these; the link of the moment is left for a new one."""
+        """From now on use these; the link of the moment, or the attempt, is left for a new one."""
         self.settings, self._dial = settings, dial
+        self._not_before.clear()
         if self.link is not None:
             self.link.end(Reason.DONE, "the endpoint was configured anew")
+        else:  # a new key must not go to an old server
+            self._attempts.cancel()
 
     async def _keep_linked(self) -> None:
-        backoff = Backoff(self.settings.retry_interval)
         await trio.sleep(random.uniform(0, self.settings.first_delay))
-        failures = 0
+        backoff = Backoff(self.settings.retry_interval)
         while True:
-            settings = self.settings
-            for url in settings.urls:
-                start = trio.current_time()
-                problem = await self._try(url)
-                if trio.current_time() - start > _STABLE:
-                    backoff.succeeded()
-                failures = 0 if self._was_linked() else failures + 1
-                if settings.retries is not None and failures > settings.retries:
-                    raise LinkLost(f"gave up after {failures} attempts: {problem}")
-                self._lost(url, problem)
-                if self.settings is not settings:
-                    break
-            backoff.longest = self.settings.retry_interval
-            await trio.sleep(backoff.next_delay(_HURRY if self.tunnels else None))
+            with trio.CancelScope() as self._attempts:
+                await self._go_round(self.settings, backoff)
+
+    async def _go_round(self, settings: EndpointSettings, backoff: Backoff) -> None:
+        """Each candidate once, but for those that want to be left alone; and a wait.
+
+        Also where a link was lost the next candidate waits its jitter: the other devices of a node
+        that died go there, too.
+        """
+        backoff.longest = settings.retry_interval
+        candidates = await self._candidates(settings.urls)
+        for url in candidates:
+            problem = await self._try(url)
+            was_linked = self._was_linked()
+            self._failures = 0 if was_linked else self._failures + 1
+            if settings.retries is not None and self._failures > settings.retries:
+                raise LinkLost(f"gave up after {self._failures} attempts: {problem}")
+            self._lost(url, problem)
+            if was_linked and trio.current_time() - self._linked_at > _STABLE:
+                backoff.succeeded()
+            if self.settings is not settings:
+                return
+            if was_linked or url is candidates[-1]:
+                hurry = self.tunnels and not isinstance(problem, LinkRefused)
+                await trio.sleep(backoff.next_delay(_HURRY if hurry else None))
+
+    async def _candidates(self, urls: Sequence[str]) -> list[str]:
+        """Those that may be dialled now; waits until there is one."""
+        due = {url: self._not_before.get(url, -math.inf) for url in urls}
+        await trio.sleep_until(min(due.values()))
+        return [url for url in urls if due[url] <= trio.current_time()]
+
+    def _hold_off(self, url: str, frame: Bye) -> None:
+        wait = min(frame.retry_after_ms / 1000, _LONGEST_HOLD_OFF)
+        self._not_before[url] = trio.current_time() + wait
 
     async def _try(self, url: str) -> LinkLost | LinkRefused:
         """One attempt, or one link until it is lost; why it ended."""
@@ -165,7 +200,7 @@ class Endpoint:
         """Dial, greet, and run one link until it is lost. Always raises."""
         self.notices.emit("connecting", url=url)
         async with self._dial(url) as transport:
-            welcome = await self._greet(transport)
+            welcome = await self._greet(transport, url)
             self._refusals.clear()
             settings = self.settings
             self.link = Link(
@@ -174,14 +209,18 @@ class Endpoint:
                 ping_interval=settings.ping_interval,
             )
             self.url = url
+            self._linked_at = trio.current_time()
             self.notices.emit("linked", url=url, node=welcome.node)
             if welcome.notice:
                 _log.warning("%s", welcome.notice)
                 self.notices.emit("notice", text=welcome.notice)
-            self.on_linked()
-            await self.link.run(self._on_message)
+            try:
+                self.on_linked()
+                await self.link.run(self._on_message)
+            finally:  # `say_goodbye` waits for it
+                self.link.over.set()
 
-    async def _greet(self, transport: Transport) -> Welcome:
+    async def _greet(self, transport: Transport, url: str) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         hello = Hello(
@@ -197,12 +236,13 @@ class Endpoint:
         try:
             with trio.fail_after(settings.greeting_timeout):
                 await transport.send(encode(hello))
-                answer = decode(await transport.receive())
+                answer = _decode(await transport.receive())
         except trio.TooSlowError:
             raise LinkLost(f"no greeting within {settings.greeting_timeout:g} s") from None
         except RemoteProtocolError as error:
             raise LinkLost(f"the node greeted with nonsense: {error}") from None
         if isinstance(answer, Bye):
+            self._hold_off(url, answer)
             raise LinkRefused(Reason.of(answer.reason), answer.text)
         if not isinstance(answer, Welcome):
             raise LinkLost(f"the node greeted with {type(answer).__name__}")
@@ -236,11 +276,11 @@ class Endpoint:
     def _on_message(self, message: bytes) -> None:
         tunnel_id = peek(message).tunnel
         if tunnel_id is None:
-            self._on_link_frame(decode(message))
+            self._on_link_frame(_decode(message))
             return
         tunnel = self.tunnels.get(tunnel_id)
         try:
-            frame = cast("TunnelFrame | StreamFrame", decode(message))
+            frame = cast("TunnelFrame | StreamFrame", _decode(message))
         except RemoteProtocolError as error:
             # the far end's fault, not the link's: others share the link
             if tunnel is not None:
@@ -261,6 +301,8 @@ class Endpoint:
         if isinstance(frame, Ping):
             self.send(Pong(frame.nonce))
         elif isinstance(frame, Bye):
+            if self.url is not None:
+                self._hold_off(self.url, frame)
             raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
         elif not isinstance(frame, Pong):
             self.on_link_frame(cast("LinkFrame", frame))
@@ -289,13 +331,24 @@ class Endpoint:
 
     def refuse(self, frame: TunnelFrame, reason: Reason, text: str = "") -> None:
         """Answer an attach with no."""
-        self.send(Close(frame.tunnel, 0, frame.epoch, reason, text))
+        self.send(Close(frame.tunnel, 0, frame.epoch, reason, clip(text)))
 
     def close_tunnels(self, reason: Reason, text: str = "") -> None:
         """End all tunnels; the far ends are told if the link has time for it."""
         for tunnel in list(self.tunnels.values()):
             tunnel.close(reason, text)
             self.tell(tunnel)
+
+    def leave(self) -> None:
+        """Close all tunnels and say goodbye; each role in its words."""
+
+    async def say_goodbye(self) -> None:
+        """Leave, and wait until the node has heard it, or cannot."""
+        self.leave()
+        if self.link is not None:
+            with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
+                await self.link.over.wait()
+        self.notices.close()
 
     # -- time
 
@@ -314,6 +367,18 @@ class Endpoint:
             for tunnel in list(self.tunnels.values()):
                 tunnel.tick(now)
                 self.tell(tunnel)
+
+
+def _decode(message: bytes) -> Frame:
+    """The frame, its text for people made fit for a terminal and a log."""
+    frame = decode(message)
+    if isinstance(frame, Data):
+        return frame
+    if isinstance(frame, (Bye, Close, Detached, Reset, Unbound)):
+        return frame._replace(text=printable(frame.text))
+    if isinstance(frame, Welcome):
+        return frame._replace(notice=printable(frame.notice))
+    return frame
 
 
 def _wake(event: StreamReadable | StreamWritable | StreamAccepted | StreamBroken) -> None:

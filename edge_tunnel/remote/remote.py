@@ -259,9 +259,5 @@ async def open_remote(
         try:
             yield remote
         finally:
-            remote.leave()
-            if remote.link is not None:
-                with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
-                    await remote.link.over.wait()
-            remote.notices.close()
+            await remote.say_goodbye()
             nursery.cancel_scope.cancel()
