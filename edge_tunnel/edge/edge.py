@@ -126,10 +126,8 @@ class Edge(Endpoint):
         """Wait until every thing is bound. Raises LinkLost: the edge was closed before."""
         with self.notices.subscribe() as notices:
             while not self._bound >= set(self.config.things):
-                try:
-                    await notices.receive()
-                except trio.EndOfChannel:
-                    raise LinkLost("the edge was closed") from None
+                if await anext(notices, None) is None:
+                    raise LinkLost("the edge was closed")
 
     # -- binding
 

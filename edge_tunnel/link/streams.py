@@ -19,7 +19,7 @@ from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.reasons import Reason
 
-__all__ = ["TunnelStream"]
+__all__ = ["TunnelStream", "Turn", "checked_size"]
 
 
 class TunnelStream(trio.abc.HalfCloseableStream):
@@ -38,8 +38,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self._closed = False
         self._ended = False  # send_eof was called
         self._stopped = False  # the far end did not want everything; the core forgets that
-        self._sending = _Turn("another task is sending on this stream")
-        self._receiving = _Turn("another task is receiving from this stream")
+        self._sending = Turn("another task is sending on this stream")
+        self._receiving = Turn("another task is receiving from this stream")
         self._changed_out = trio.lowlevel.ParkingLot()
         self._changed_in = trio.lowlevel.ParkingLot()
 
@@ -98,12 +98,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     # -- receiving
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is None:
-            max_bytes = MAX_DATA
-        elif not isinstance(max_bytes, int):
-            raise TypeError("max_bytes must be an integer")
-        elif max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
+        most = checked_size(max_bytes)
         with self._receiving:
             self._check_receiving()
             if self.core.incoming.readable:  # if not, `park` is the checkpoint
@@ -112,7 +107,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
-            return self.core.take(max_bytes, trio.current_time())
+            return self.core.take(most, trio.current_time())
 
     def stop_receiving(self) -> None:
         """Read no more: the far end is told, and its writer gets BrokenResourceError.
@@ -224,7 +219,18 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError("this stream was closed for receiving")
 
 
-class _Turn:
+def checked_size(max_bytes: int | None) -> int:
+    """What a read may return at most, as trio wants it checked."""
+    if max_bytes is None:
+        return MAX_DATA
+    if not isinstance(max_bytes, int):
+        raise TypeError("max_bytes must be an integer")
+    if max_bytes < 1:
+        raise ValueError("max_bytes must be at least 1")
+    return max_bytes
+
+
+class Turn:
     """trio's rule for streams: two tasks at once are an error, not a queue."""
 
     __slots__ = ("_busy", "_text")

@@ -87,11 +87,16 @@ async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope
 
 def read_some(fd: int) -> bytes:
     """What comes next, b"" at the end. Blocks, also where others have made `fd` non-blocking."""
-    while True:
-        try:
-            return os.read(fd, MAX_DATA)
-        except BlockingIOError:
-            select.select([fd], [], [])
+    while (data := _read(fd)) is None:
+        select.select([fd], [], [])
+    return data
+
+
+def _read(fd: int) -> bytes | None:
+    try:
+        return os.read(fd, MAX_DATA)
+    except BlockingIOError:
+        return None
 
 
 def write_fully(fd: int, data: bytes | bytearray) -> None:

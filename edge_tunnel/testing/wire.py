@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from edge_tunnel.link.streams import Turn, checked_size
+
 __all__ = ["WireStream", "wire_pair"]
 
 
@@ -15,7 +17,7 @@ class _Pipe:
         self.delay = delay
         self.data = bytearray()
         self.ended = False  # the writer has ended
-        self.deaf = False  # the reader has gone
+        self.deaf = False  # the reader has gone, and reads no more itself
         self.broken = False  # RST
         self.stalled = False  # bytes stay where they are
         self.changed = trio.lowlevel.ParkingLot()
@@ -24,20 +26,27 @@ class _Pipe:
         self.changed.unpark_all()
 
     async def write(self, data: memoryview) -> None:
-        done = 0
-        while done < len(data):
+        while data:
+            part = data[: await self.room()]
+            self.data += part
+            data = data[len(part) :]
+            self.wake()
+
+    async def room(self) -> int:
+        """Wait until there is some."""
+        while True:
+            if self.ended:
+                raise trio.ClosedResourceError("closed")
             if self.broken or self.deaf:
                 raise trio.BrokenResourceError("the wire is cut")
-            room = self.capacity - len(self.data)
-            if room > 0:
-                self.data += data[done : done + room]
-                done += min(room, len(data) - done)
-                self.wake()
-            else:
-                await self.changed.park()
+            if len(self.data) < self.capacity:
+                return self.capacity - len(self.data)
+            await self.changed.park()
 
     async def read(self, most: int) -> bytes:
         while True:
+            if self.deaf:
+                raise trio.ClosedResourceError("closed")
             if self.broken:
                 raise trio.BrokenResourceError("the wire is cut")
             if self.data and not self.stalled:
@@ -60,41 +69,41 @@ class WireStream(trio.abc.HalfCloseableStream):
     def __init__(self, outgoing: _Pipe, incoming: _Pipe) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
-        self._closed = False
+        self._sending = Turn("another task is sending on this wire")
+        self._receiving = Turn("another task is receiving from this wire")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
-        self._check()
-        if self._outgoing.ended:
-            raise trio.ClosedResourceError("ended")
-        await self._outgoing.write(memoryview(data))
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            if not data and self._outgoing.ended:
+                raise trio.ClosedResourceError("closed")
+            await self._outgoing.write(memoryview(data))
 
     async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
-        self._check()
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            await self._outgoing.room()
 
     async def send_eof(self) -> None:
-        await trio.lowlevel.checkpoint()
-        self._check()
-        self._outgoing.ended = True
-        self._outgoing.wake()
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            if self._incoming.deaf:
+                raise trio.ClosedResourceError("closed")
+            self._outgoing.ended = True
+            self._outgoing.wake()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await trio.lowlevel.checkpoint()
-        self._check()
-        return await self._incoming.read(max_bytes or 65536)
+        most = checked_size(max_bytes)
+        with self._receiving:
+            await trio.lowlevel.checkpoint()
+            return await self._incoming.read(most)
 
     async def aclose(self) -> None:
-        self._closed = True
         self._outgoing.ended = True
         self._incoming.deaf = True
         self._outgoing.wake()
         self._incoming.wake()
         await trio.lowlevel.checkpoint()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("closed")
 
     # -- faults
 

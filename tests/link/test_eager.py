@@ -58,17 +58,21 @@ async def test_what_came_before_an_end_is_still_read() -> None:
             await far.send_all(b"last word")
             await far.aclose()
             with pytest.raises(trio.BrokenResourceError):
-                while True:  # until the answer to a closed socket, a reset, is back
-                    await near.send_all(b"x")
-                    await trio.lowlevel.checkpoint()
+                await _send_for_ever(near)  # until the answer to a closed socket, a reset, is back
             assert await near.receive_some() == b"last word"
             assert await near.receive_some() == b""
+
+
+async def _send_for_ever(near: EagerStream) -> None:
+    while True:
+        await near.send_all(b"x")
+        await trio.lowlevel.checkpoint()
 
 
 async def test_closed() -> None:
     """A closed stream says so, and never touches a file that has got its number since."""
     with trio.fail_after(10):
-        async with connected() as (near, far):
+        async with connected() as (near, _):
             await near.aclose()
             again = [await trio.open_file("/dev/null", "wb") for _ in range(3)]
             with pytest.raises(trio.ClosedResourceError):

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from edge_tunnel.errors import LinkLost
-from edge_tunnel.link.groups import lone_error, open_plain_nursery
+from edge_tunnel.link.groups import open_plain_nursery
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -18,12 +18,16 @@ async def _lose() -> None:
     raise LinkLost("gone")
 
 
+async def _lose_in_nurseries() -> None:
+    async with open_plain_nursery() as nursery, trio.open_nursery() as inner:
+        nursery.start_soon(trio.sleep_forever)
+        inner.start_soon(_lose)
+
+
 async def test_an_error_comes_out_as_itself() -> None:
     """Also from nurseries in nurseries, and without the group as its context."""
     with pytest.raises(LinkLost) as caught:
-        async with open_plain_nursery() as nursery, trio.open_nursery() as inner:
-            nursery.start_soon(trio.sleep_forever)
-            inner.start_soon(_lose)
+        await _lose_in_nurseries()
     assert caught.value.__context__ is None
 
 
@@ -53,10 +57,14 @@ async def test_an_error_in_the_moment_of_a_cancellation() -> None:
 
 async def test_two_errors_stay_a_group() -> None:
     """None of them is more true than the other."""
-    with pytest.raises(BaseExceptionGroup), lone_error():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_lose)
-            nursery.start_soon(_lose)
+    with pytest.raises(BaseExceptionGroup):
+        await _lose_twice()
+
+
+async def _lose_twice() -> None:
+    async with open_plain_nursery() as nursery:
+        nursery.start_soon(_lose)
+        nursery.start_soon(_lose)
 
 
 async def test_cancelled_alone_stays_cancelled() -> None:

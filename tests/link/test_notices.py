@@ -6,7 +6,7 @@ import gc
 
 import trio
 
-from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.notices import Notice, Notices
 
 
 async def test_whoever_comes_after_the_end_does_not_wait() -> None:
@@ -30,7 +30,7 @@ async def test_a_listener_that_went_away_is_forgotten() -> None:
     assert notices.dropped == 0
 
 
-def _first(notices: Notices) -> trio.MemoryReceiveChannel[object]:
+def _first(notices: Notices) -> trio.MemoryReceiveChannel[Notice]:
     listener = notices.subscribe()
     notices.emit("two")
-    return listener  # type: ignore[return-value]
+    return listener

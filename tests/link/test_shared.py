@@ -28,8 +28,7 @@ async def test_what_follows_a_torn_frame_is_not_taken_for_its_rest(
     async def listen(transport: Transport) -> None:
         await cancelled.wait()
         with pytest.raises(LinkLost):
-            while True:
-                got.append(await transport.receive())
+            await _receive_all(transport, got)
 
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
@@ -41,6 +40,11 @@ async def test_what_follows_a_torn_frame_is_not_taken_for_its_rest(
                 with pytest.raises(LinkLost):
                     await transport.send(b"more")
     assert got == []
+
+
+async def _receive_all(transport: Transport, got: list[bytes]) -> None:
+    while True:
+        got.append(await transport.receive())
 
 
 async def test_whoever_waits_for_a_torn_frame_writes_nothing(
@@ -80,17 +84,20 @@ async def test_pings_that_nobody_reads_the_answers_of(
     near, far = wire_pair(CAPACITY)
     sent = 0
 
+    async def send_pings() -> None:
+        nonlocal sent
+        while sent < 10_000_000:
+            await near.send_all(b"\x89\xfd" + bytes(4 + 125))
+            sent += 131
+
     async def listen(transport: Transport) -> None:
         with pytest.raises(LinkLost, match="pings faster"):
             await transport.receive()
 
     async def flood() -> None:
-        nonlocal sent
         async with open_client(near, host="h", path="/", peer="p", timeout=5):
             with pytest.raises(trio.BrokenResourceError):
-                while sent < 10_000_000:
-                    await near.send_all(b"\x89\xfd" + bytes(4 + 125))
-                    sent += 131
+                await send_pings()
 
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:

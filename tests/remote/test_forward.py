@@ -14,11 +14,11 @@ from tests.conftest import OpenBench
 class TwoAddresses(trio.abc.HostnameResolver):
     """Each name means two addresses of this machine, as "localhost" often does."""
 
-    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]  # noqa: A002, ANN001, ANN201, ARG002
+    async def getaddrinfo(self, _host, port, *_hints, **_more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
         tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*tcp, ("127.0.0.1", port)), (*tcp, ("127.0.0.2", port))]
 
-    async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+    async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         raise NotImplementedError
 
 
