@@ -61,7 +61,17 @@ async def forward(
 
 
 async def _carry(remote: StreamOpener, thing: str, service: str, sock: trio.SocketStream) -> None:
-    """One local connection, to its end."""
+    """One local connection, to its end; whatever that is, the port stays open."""
+    try:
+        await _carry_through(remote, thing, service, sock)
+    except Exception:  # noqa: BLE001 - a bug met by one connection is not everybody's end
+        _log.exception("%s of %s: internal error", service, thing)
+        reset_socket(sock)
+
+
+async def _carry_through(
+    remote: StreamOpener, thing: str, service: str, sock: trio.SocketStream
+) -> None:
     try:
         stream = await remote.open_stream_early(thing, service)
     except (TunnelEnded, trio.TooSlowError) as error:

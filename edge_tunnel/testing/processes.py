@@ -130,6 +130,8 @@ async def _lines(pipe: trio.abc.ReceiveStream) -> AsyncIterator[str]:
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 class Site:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import socket
 
+import pytest
 import trio
 
-from edge_tunnel import Remote
+from edge_tunnel import Remote, TunnelStream
+from edge_tunnel.link.notices import Notices
+from edge_tunnel.remote.forward import forward
 from tests.conftest import OpenBench
 
 
@@ -46,3 +49,24 @@ def _listening() -> set[tuple[str, int]]:
         and each.fileno() != -1
         and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     }
+
+
+class Broken:
+    """A remote with a bug."""
+
+    notices = Notices()
+
+    async def open_stream_early(self, _thing: str, _service: str) -> TunnelStream:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_met_by_one_connection() -> None:
+    """It is reset, and the next one is taken."""
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            host, port = await nursery.start(forward, Broken(), "device", "echo")
+            for _ in range(2):
+                async with await trio.open_tcp_stream(host, port) as user:
+                    with pytest.raises(trio.BrokenResourceError):
+                        await user.receive_some()
+            nursery.cancel_scope.cancel()
