@@ -165,9 +165,13 @@ class Site:
 
     async def restart_proxy(self) -> Child:
         """Kill it as a power cut would, and start it again."""
+        await self.kill_proxy()
+        return await self.start_proxy()
+
+    async def kill_proxy(self) -> None:
+        """As a power cut would."""
         assert self._proxy is not None
         await self._proxy.kill()
-        return await self.start_proxy()
 
     async def start_edge(self, services: Mapping[str, int], link_port: int | None = None) -> Child:
         """An edge that offers these ports, by name; bound. `link_port`: of a relay in between."""

@@ -33,12 +33,13 @@ async def test_torn_frame_on_cancellation(
     trio_websocket's own send_message, cancelled there, would leave a connection that looks open and
     never delivers again.
     """
+    rng = random.Random(1)
     with trio.fail_after(1000):
         async with open_bench(websocket=True, capacity=1000, delay=0.01) as bench:
             stream = await bench.remote.open_stream("device", "echo")
             other = await bench.remote.open_stream("device", "echo")
             for _ in range(20):
-                with trio.move_on_after(random.Random(1).random() * 0.1):
+                with trio.move_on_after(rng.random() * 0.1):
                     await stream.send_all(bytes(3 * MAX_DATA))
             await other.send_all(b"still there")
             assert await other.receive_some() == b"still there"

@@ -17,7 +17,7 @@ from tests.conftest import OpenBench
 class TwoAddresses(trio.abc.HostnameResolver):
     """Each name means two addresses of this machine, as "localhost" often does."""
 
-    async def getaddrinfo(self, _host, port, *_hints, **_more):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
+    async def getaddrinfo(self, _host, port, *_hints, **_more):  # type: ignore[no-untyped-def,override]  # noqa: ANN001, ANN002, ANN003, ANN201
         tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*tcp, ("127.0.0.1", port)), (*tcp, ("127.0.0.2", port))]
 

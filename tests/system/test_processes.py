@@ -7,13 +7,13 @@ import hashlib
 import os
 import random
 import signal
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.system.processes import KEY, Process, Trio, interrupt, started, three_processes
+from edge_tunnel.testing.processes import THING
+from tests.system.processes import Trio, resident, three_processes
 
 MIB = 1024 * 1024
 
@@ -81,31 +81,24 @@ async def test_node_is_killed_under_twenty_streams(tmp_path: Path) -> None:
 
                 async with trio.open_nursery() as transfers:
                     transfers.start_soon(transfer)
-                    await three.edge.wait("stream_opened", count=streams)
-                    await kill_node(three.node, three)
-                    async with restarted(three) as second:
-                        await three.remote.wait("resumed", count=1)
-                        assert len(results) < streams, "the first kill came too late"
-                        await kill_node(second, three)
-                    async with restarted(three):
-                        await three.remote.wait("resumed", count=2)
-                        await done.wait()
+                    await three.edge.event("stream_opened", streams)
+                    await kill_node(three)
+                    await three.site.start_proxy()
+                    await three.remote.event("resumed", 1)
+                    assert len(results) < streams, "the first kill came too late"
+                    await kill_node(three)
+                    await three.site.start_proxy()
+                    await three.remote.event("resumed", 2)
+                    await done.wait()
             nursery.cancel_scope.cancel()
     assert sorted(sent for sent, _ in results) == sorted(service_hashes)
     assert {received for _, received in results} == {hash_of(size, 1000)}
 
 
-async def kill_node(node: Process, three: Trio) -> None:
+async def kill_node(three: Trio) -> None:
     before = sum(each["event"] == "detached" for each in three.remote.events)
-    node.kill()
-    await node.ended.wait()
-    await three.remote.wait("detached", count=before + 1)
-
-
-def restarted(three: Trio) -> AbstractAsyncContextManager[Process]:
-    """A node on the port of the one that was killed."""
-    port = three.url.rpartition(":")[2]
-    return started("proxy", "--listen", f"127.0.0.1:{port}", "--dev-key", KEY)
+    await three.site.kill_proxy()
+    await three.remote.event("detached", before + 1)
 
 
 @pytest.mark.parametrize("victim", ["edge", "remote"])
@@ -132,21 +125,21 @@ async def test_killed_end(tmp_path: Path, victim: str) -> None:
                 user = await three.connect()
                 assert await user.receive_some() == b"half of "
                 if victim == "edge":
-                    three.edge.kill()
-                    await three.remote.wait("detached")
+                    await three.edge.kill()
+                    await three.remote.event("detached")
                     with trio.move_on_after(0.5) as early:
                         await user.receive_some()
                     assert early.cancelled_caught, "reset before the resume timeout"
                     with pytest.raises(trio.BrokenResourceError):
                         await user.receive_some()
-                    closed = await three.remote.wait("closed")
+                    closed = await three.remote.event("closed")
                     assert "detached for 2 s" in closed["reason"]
                 else:
-                    three.remote.kill()
-                    await three.edge.wait("tunnel_detached")
+                    await three.remote.kill()
+                    await three.edge.event("tunnel_detached")
                     assert not reset.is_set()
                     await reset.wait()
-                    closed = await three.edge.wait("tunnel_closed")
+                    closed = await three.edge.event("tunnel_closed")
                     assert "detached for 2 s" in closed["reason"]
                     with pytest.raises(trio.BrokenResourceError):
                         await user.receive_some()  # the kernel resets it with the process
@@ -169,17 +162,16 @@ async def test_sigterm(tmp_path: Path, command: str) -> None:
             port = listeners[0].socket.getsockname()[1]
             async with three_processes(tmp_path, port) as three:
                 victim = getattr(three, command)
-                interrupt(victim)
-                await victim.ended.wait()
-                assert victim.process.returncode == 0
+                victim.process.terminate()
+                assert await victim.process.wait() == 0
                 if command == "edge":
-                    closed = await three.remote.wait("closed")
+                    closed = await three.remote.event("closed")
                     assert closed["reason"] == "the edge was shut down"
                 elif command == "remote":
-                    closed = await three.edge.wait("tunnel_closed")
+                    closed = await three.edge.event("tunnel_closed")
                     assert closed["reason"] == "the user left"
                 else:
-                    await three.remote.wait("detached")
+                    await three.remote.event("detached")
             nursery.cancel_scope.cancel()
 
 
@@ -202,22 +194,20 @@ async def test_hangup_reloads(tmp_path: Path) -> None:
                 assert await user.receive_some() == b"one"
                 good = config.read_text()
                 config.write_text(good[:-20])
-                os.kill(three.edge.pid, signal.SIGHUP)
-                failed = await three.edge.wait("reload_failed")
+                os.kill(three.edge.process.pid, signal.SIGHUP)
+                failed = await three.edge.event("reload_failed")
                 assert "config.json:1:" in failed["reason"]
-                assert KEY not in failed["reason"]
+                assert three.site.key not in failed["reason"]
                 config.write_text(good.replace('"service"', '"renamed"'))
-                os.kill(three.edge.pid, signal.SIGHUP)
-                assert (await three.edge.wait("reloaded"))["changed"] == ["services"]
-                closed = await three.remote.wait("closed")
+                os.kill(three.edge.process.pid, signal.SIGHUP)
+                assert (await three.edge.event("reloaded"))["changed"] == ["services"]
+                closed = await three.remote.event("closed")
                 assert closed["reason"] == "the device offers it no longer"
                 with pytest.raises(trio.BrokenResourceError):
                     await user.receive_some()
                 await user.aclose()
-                async with started(
-                    "connect", "device", "renamed", "--proxy", three.url, "--key", KEY
-                ) as other:
-                    await other.wait("attached")
+                other = await three.site.start("connect", THING, "renamed", "--json")
+                await other.event("attached")
             nursery.cancel_scope.cancel()
 
 
@@ -243,12 +233,12 @@ async def test_memory_stays_flat(tmp_path: Path) -> None:
                 for _ in range(stalled_streams):
                     user = await users.enter_async_context(await three.connect())
                     await user.send_all(b"\x00")
-                await three.edge.wait("stream_opened", count=stalled_streams)
+                await three.edge.event("stream_opened", stalled_streams)
                 processes = (three.node, three.edge, three.remote)
                 await _bulk(await three.connect(), 100)
-                before = [process.resident() for process in processes]
+                before = [resident(process) for process in processes]
                 await _bulk(await three.connect(), 200)
-                after = [process.resident() for process in processes]
+                after = [resident(process) for process in processes]
             nursery.cancel_scope.cancel()
     grown = [(two - one) / MIB for one, two in zip(before, after, strict=True)]
     assert max(grown) < 16, f"MiB grown while 200 MiB passed: {grown}"
