@@ -21,6 +21,7 @@ import trio
 from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
+from edge_tunnel.link.candidates import Candidates
 from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
@@ -65,9 +66,6 @@ _STABLE: Final = 5.0
 """Seconds that a link must have lasted for the waits to start from the shortest again; a node that
 takes links and drops them at once is not to be dialled in a loop."""
 
-_LONGEST_HOLD_OFF: Final = 3600.0
-"""Seconds that a node can keep an endpoint away (BYE's retry_after), whatever number it sends."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointSettings:
@@ -107,7 +105,7 @@ class Endpoint:
         self._attempts = trio.CancelScope()  # dialling, and the waits in between
         self._failures = 0  # in a row
         self._linked_at = math.inf
-        self._not_before: dict[str, float] = {}  # url -> when the node wants to see us again
+        self._candidates = Candidates()
 
     # -- what a role adds
 
@@ -139,7 +137,7 @@ class Endpoint:
     def reconnect(self, settings: EndpointSettings, dial: Dial) -> None:
         """From now on use these; the link of the moment, or the attempt, is left for a new one."""
         self.settings, self._dial = settings, dial
-        self._not_before.clear()
+        self._candidates.forget()
         if self.link is not None:
             self.link.end(Reason.DONE, "the endpoint was configured anew")
         else:  # a new key must not go to an old server
@@ -159,7 +157,7 @@ class Endpoint:
         that died go there, too.
         """
         backoff.longest = settings.retry_interval
-        candidates = await self._candidates(settings.urls)
+        candidates = await self._candidates.due(settings.urls)
         for url in candidates:
             problem = await self._try(url)
             was_linked = self._was_linked()
@@ -174,16 +172,6 @@ class Endpoint:
             if was_linked or url is candidates[-1]:
                 hurry = self.tunnels and not isinstance(problem, LinkRefused)
                 await trio.sleep(backoff.next_delay(_HURRY if hurry else None))
-
-    async def _candidates(self, urls: Sequence[str]) -> list[str]:
-        """Those that may be dialled now; waits until there is one."""
-        due = {url: self._not_before.get(url, -math.inf) for url in urls}
-        await trio.sleep_until(min(due.values()))
-        return [url for url in urls if due[url] <= trio.current_time()]
-
-    def _hold_off(self, url: str, frame: Bye) -> None:
-        wait = min(frame.retry_after_ms / 1000, _LONGEST_HOLD_OFF)
-        self._not_before[url] = trio.current_time() + wait
 
     async def _try(self, url: str) -> LinkLost | LinkRefused:
         """One attempt, or one link until it is lost; why it ended."""
@@ -242,7 +230,7 @@ class Endpoint:
         except RemoteProtocolError as error:
             raise LinkLost(f"the node greeted with nonsense: {error}") from None
         if isinstance(answer, Bye):
-            self._hold_off(url, answer)
+            self._candidates.hold_off(url, answer)
             raise LinkRefused(Reason.of(answer.reason), answer.text)
         if not isinstance(answer, Welcome):
             raise LinkLost(f"the node greeted with {type(answer).__name__}")
@@ -302,7 +290,7 @@ class Endpoint:
             self.send(Pong(frame.nonce))
         elif isinstance(frame, Bye):
             if self.url is not None:
-                self._hold_off(self.url, frame)
+                self._candidates.hold_off(self.url, frame)
             raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
         elif not isinstance(frame, Pong):
             self.on_link_frame(cast("LinkFrame", frame))
