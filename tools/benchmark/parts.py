@@ -1,8 +1,9 @@
 """Our three processes, each a small program through the public SDK.
 
 ``python -m benchmark.parts node PORT | edge NODE_PORT SERVICE_PORT | remote NODE_PORT |
-relay PORT | edges NODE_PORT COUNT``. Each prints a line of JSON when it serves; `edges` is many idle edges in
-one process, of which all but the first wait for a line on stdin.
+relay PORT | edges NODE_PORT COUNT``. Each prints a line of JSON when it serves; `edges` is many
+idle edges in one process, of which all but the first wait for a line on stdin; `relay` is trio and
+nothing of ours.
 """
 
 from __future__ import annotations
