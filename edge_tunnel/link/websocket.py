@@ -113,13 +113,16 @@ async def serve(
     *,
     peer: str,
     timeout: float,
+    first: bytes = b"",
 ) -> None:
     """Take a client's handshake on `stream`, and run `talk` until it returns.
+
+    `first`: what was read of the handshake already.
 
     Never raises what a peer can cause: one connection must not end a server.
     """
     try:
-        watched = _Watched(stream)
+        watched = _Watched(stream, first)
         async with _connection_nursery(watched) as nursery:
             wrap = partial(
                 trio_websocket.wrap_server_stream,
@@ -143,8 +146,9 @@ async def serve(
 class _Watched(trio.abc.Stream):
     """Passes everything on, and notices the end of the connection."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
         self._stream = stream
+        self._first = first
         self.ended = trio.Event()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -164,6 +168,10 @@ class _Watched(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data: bytes | bytearray = b""
+        if self._first:
+            await trio.lowlevel.checkpoint()
+            data, self._first = self._first, b""
+            return data
         try:
             data = await self._stream.receive_some(max_bytes)
         finally:
