@@ -39,50 +39,76 @@ async def test_ten_tunnels_share_a_hop(autojump_clock: trio.testing.MockClock) -
             assert site.hop_tunnels() == 6
 
 
-async def break_nodes(site: Site, victims: list[str], rng: random.Random, how: str) -> None:
+def chosen(site: Site, victims: str) -> list[str]:
+    """The nodes to break: where the device is at this moment, where the first remote is, or all."""
+    urls = {"edge": [site.edge.url], "remote": [site.remotes[0].url]}
+    urls["both"] = urls["edge"] + urls["remote"]
+    urls["all"] = [f"mem://{name}" for name in NODES]
+    names = {url.removeprefix("mem://") for url in urls[victims] if url is not None}
+    return sorted(names & set(site.cluster.nodes))
+
+
+async def break_nodes(site: Site, victims: str, how: str, rng: random.Random) -> None:
     """Kill or freeze nodes at random moments and start them again, until cancelled."""
     while True:
-        await trio.sleep(rng.random() * 1.5)
+        await trio.sleep(0.2 + rng.random())
         site.cluster.delay = rng.random() * 0.02
         site.cluster.registry.lag = rng.random() * 0.05
-        chosen = [name for name in victims if name in site.cluster.nodes]
-        if how == "hop":
-            for pair in list(site.cluster.hops):
-                for line in site.cluster.lines_between(*pair):
-                    line.cut()
-            continue
-        for name in chosen:
+        broken = chosen(site, victims)
+        for name in broken:
             (site.cluster.kill if how == "kill" else site.cluster.freeze)(name)
         await trio.sleep(rng.random() * 3)
-        for name in chosen:
+        for name in broken:
             site.cluster.start(name)
+
+
+async def break_hops(site: Site, rng: random.Random) -> None:
+    """Cut all hops at random moments, until cancelled."""
+    while True:
+        await trio.sleep(0.2 + rng.random())
+        for pair in list(site.cluster.hops):
+            for line in site.cluster.lines_between(*pair):
+                line.cut()
 
 
 async def keep_busy(site: Site, remote: Remote, resumes: int, rng: random.Random) -> None:
     """Exchange until tunnels have been resumed so often."""
     while site.count("resumed") < resumes:
-        await exchange(remote, 400_000, rng)
+        await exchange(remote, 150_000, rng)
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("victims", "how"),
-    [("a", "kill"), ("b", "kill"), ("ab", "kill"), ("abc", "kill"), ("a", "freeze"), ("", "hop")],
-    ids=["edge's", "remote's", "both", "all", "frozen", "hops cut"],
+    [("edge", "kill"), ("remote", "kill"), ("both", "kill"), ("all", "kill"), ("edge", "freeze")],
 )
 async def test_nodes_die_at_any_moment(
     autojump_clock: trio.testing.MockClock, victims: str, how: str, seed: int
 ) -> None:
     """Whatever dies, every byte arrives once and in order, and no stream ends short."""
     rng = random.Random(seed)
-    with trio.fail_after(5000):
+    with trio.fail_after(500):
         async with open_site("a", list("abc"), delay=0.005, capacity=20_000) as site:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(break_nodes, site, list(victims), rng, how)
+                nursery.start_soon(break_nodes, site, victims, how, rng)
                 async with trio.open_nursery() as transfers:
                     for remote in site.remotes:
-                        transfers.start_soon(keep_busy, site, remote, 20, rng)
+                        transfers.start_soon(keep_busy, site, remote, 10, rng)
                 nursery.cancel_scope.cancel()
+
+
+async def test_hops_are_cut_at_any_moment(autojump_clock: trio.testing.MockClock) -> None:
+    """A hop that breaks, with both nodes alive, is dialled again, and no byte is lost."""
+    rng = random.Random(1)
+    with trio.fail_after(500):
+        async with open_site("a", list("abc"), delay=0.005, capacity=20_000) as site:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(break_hops, site, rng)
+                async with trio.open_nursery() as transfers:
+                    for remote in site.remotes:
+                        transfers.start_soon(keep_busy, site, remote, 10, rng)
+                nursery.cancel_scope.cancel()
+            assert site.hop_tunnels() == 2
 
 
 async def test_a_stalled_hop_is_left(autojump_clock: trio.testing.MockClock) -> None:
@@ -122,7 +148,7 @@ async def test_split_brain(autojump_clock: trio.testing.MockClock) -> None:
             views = site.cluster.registry.views
             async with trio.open_nursery() as nursery:
                 for remote in site.remotes:
-                    nursery.start_soon(exchange, remote, 30_000_000, random.Random(3))
+                    nursery.start_soon(exchange, remote, 8_000_000, random.Random(3))
                 await trio.sleep(0.1)
                 views["a"].cut()
                 site.cluster.stall("edge")
