@@ -1,4 +1,4 @@
-"""One device, its remotes on nodes of a test's choice, and an exchange whose every byte is compared."""
+"""One device, its remotes on nodes of a test's choice, and exchanges whose bytes are compared."""
 
 from __future__ import annotations
 
