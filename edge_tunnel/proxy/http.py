@@ -47,7 +47,8 @@ async def answer_http(
                 return bytes(head)
             answer = _answer(request, why_not_ready())
     except h11.RemoteProtocolError as error:
-        answer = _response(error.error_status_hint, f"this is no HTTP request: {error}")
+        status = error.error_status_hint
+        answer = _response(status, "the head is too long" if status == 431 else _TEXT)
     except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
         answer = b""
     except BaseException:

@@ -245,11 +245,15 @@ class Routes:
         The node there says so too, if it is alive. `where`: the hop to the new place, if there is
         one; None also if the place is here.
         """
+        text = "the device moved to another node"
         for route in list(self._by_thing.get(thing, ())):
-            edges = {route.edge, *(each.edge for each in route.candidates.values())}
-            for edge in edges:
-                if edge is not None and edge.is_hop and edge is not where:
-                    self._leave(route, edge, "the device moved to another node")
+            attaches = {epoch: each.edge for epoch, each in route.candidates.items()}
+            if route.edge is not None:
+                attaches[route.epoch] = route.edge
+            for epoch, edge in attaches.items():
+                if edge.is_hop and edge is not where:
+                    edge.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, text))
+                    self._leave(route, edge, text)
 
     def detached(self, frame: Detached, message: bytes, hop: Port) -> Candidate | None:
         """The node at the other end of a hop lost its end of the tunnel.

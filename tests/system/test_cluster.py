@@ -88,13 +88,15 @@ async def test_nodes_die_at_any_moment(
     """Whatever dies, every byte arrives once and in order, and no stream ends short."""
     rng = random.Random(seed)
     with trio.fail_after(500):
-        async with open_site("a", list("abc"), delay=0.005, capacity=20_000) as site:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(break_nodes, site, victims, how, rng)
-                async with trio.open_nursery() as transfers:
-                    for remote in site.remotes:
-                        transfers.start_soon(keep_busy, site, remote, 10, rng)
-                nursery.cancel_scope.cancel()
+        async with (
+            open_site("a", list("abc"), delay=0.005, capacity=20_000) as site,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(break_nodes, site, victims, how, rng)
+            async with trio.open_nursery() as transfers:
+                for remote in site.remotes:
+                    transfers.start_soon(keep_busy, site, remote, 10, rng)
+            nursery.cancel_scope.cancel()
 
 
 async def test_hops_are_cut_at_any_moment(autojump_clock: trio.testing.MockClock) -> None:
