@@ -25,10 +25,12 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 class SharedConnection(trio.abc.Stream):
     """The stream that the library is given. It also notices the end of the connection."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
+        """`first`: bytes that somebody has read from the stream already."""
         if isinstance(stream, trio.SocketStream):
             stream = EagerStream(stream, patient=True)
         self._stream = stream
+        self._first = first
         self.ended = trio.Event()
         self.taken = False
         """Whether `read` is the link's; the library gets what it is handed."""
@@ -99,6 +101,10 @@ class SharedConnection(trio.abc.Stream):
 
     async def read(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The next bytes from the network; b"" at the end. Raises trio's errors."""
+        if self._first:
+            await trio.lowlevel.checkpoint()
+            first, self._first = self._first, b""
+            return first
         try:
             data = await self._stream.receive_some(max_bytes or _READ_SIZE)
         except (trio.BrokenResourceError, trio.ClosedResourceError):

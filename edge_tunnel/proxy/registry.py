@@ -6,26 +6,63 @@ one node needs and nothing else. It is soft state: whatever it says, the epoch d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from edge_tunnel.proxy.port import Port
 
-__all__ = ["Registry"]
+__all__ = ["AnyRegistry", "Registry"]
 
 
-class Registry:
-    """Binds of one node."""
+class AnyRegistry(Protocol):
+    """What a node asks of its registry, and what it is told.
 
-    def __init__(self) -> None:
-        self._things: dict[str, tuple[int, Port]] = {}
+    The callbacks are for what *other* nodes do; none is called from inside `bind` or `unbind`.
+    """
 
-    def __len__(self) -> int:
-        return len(self._things)
+    on_displaced: Callable[[str, int, Port], None]
+    """``(thing, epoch, port)``: a higher epoch at another node took the thing from this port."""
+
+    on_moved: Callable[[str], None]
+    """``(thing)``: what `locate` says of it has changed. After `on_displaced`, if both are due."""
+
+    on_node_gone: Callable[[str], None]
+    """``(node)``: it left the cluster, or its lease is over."""
+
+    def __len__(self) -> int: ...
 
     def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
         """Bind, if no higher epoch holds the thing.
 
         Returns whether it holds now, the epoch that does, and the port that lost it to this one.
         """
+
+    def unbind(self, thing: str, port: Port) -> bool:
+        """Take a bind back; returns whether this port held it."""
+
+    def locate(self, thing: str) -> Port | str | None:
+        """The port that serves the thing; the name of the node that has it; None: nobody knows."""
+
+    def address(self, node: str) -> tuple[str, int] | None:
+        """Where a node takes hops, host and port; None: there is no such node."""
+
+
+class Registry:
+    """Binds of one node that is alone."""
+
+    def __init__(self) -> None:
+        self._things: dict[str, tuple[int, Port]] = {}
+        self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
+        self.on_moved: Callable[[str], None] = lambda _thing: None
+        self.on_node_gone: Callable[[str], None] = lambda _node: None
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
         held = self._things.get(thing)
+        if held == (epoch, port):
+            return True, epoch, None
         if held is not None and held[0] >= epoch:
             return False, held[0], None
         self._things[thing] = (epoch, port)
@@ -36,7 +73,6 @@ class Registry:
         return True, epoch, held[1]
 
     def unbind(self, thing: str, port: Port) -> bool:
-        """Take a bind back; returns whether this port held it."""
         port.binds.pop(thing, None)
         held = self._things.get(thing)
         if held is None or held[1] is not port:
@@ -45,6 +81,8 @@ class Registry:
         return True
 
     def locate(self, thing: str) -> Port | None:
-        """The port that serves the thing."""
         held = self._things.get(thing)
         return None if held is None else held[1]
+
+    def address(self, node: str) -> None:
+        del node
