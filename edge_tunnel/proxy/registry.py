@@ -1,50 +1,45 @@
-"""Which port serves which thing.
+"""Which port, or which other node, serves which thing.
 
-The interface is the same for one node and for a cluster; this is the registry in the process, which
-one node needs and nothing else. It is soft state: whatever it says, the epoch decides.
+The interface is the same for one node and for a cluster (`cluster.ClusterRegistry`); this is the
+registry in the process, which one node needs and nothing else. It is soft state: whatever it says,
+the epoch decides.
 """
 
 from __future__ import annotations
 
-from edge_tunnel.proxy.port import Port
+from collections.abc import Callable
 
-__all__ = ["Registry"]
+import trio
+
+from edge_tunnel.proxy.directory import Decision, Directory, NodeInfo
+
+__all__ = ["Registry", "Tell"]
+
+Tell = Callable[[Decision], None]
+"""Is told what the node has to do; must not wait."""
 
 
-class Registry:
-    """Binds of one node."""
+class Registry(Directory):
+    """Binds of one node that is alone."""
 
-    def __init__(self) -> None:
-        self._things: dict[str, tuple[int, Port]] = {}
+    def __init__(self, me: NodeInfo | None = None) -> None:
+        """`me`: what this node tells the others about itself."""
+        self.me = me or NodeInfo("node")
+        super().__init__(self.me.name)
+        self.nodes[self.name] = self.me
+        self.ready = trio.Event()
+        """Set when the map is known and the others know this node."""
 
-    def __len__(self) -> int:
-        return len(self._things)
-
-    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
-        """Bind, if no higher epoch holds the thing.
-
-        Returns whether it holds now, the epoch that does, and the port that lost it to this one.
-        """
-        held = self._things.get(thing)
-        if held is not None and held[0] >= epoch:
-            return False, held[0], None
-        self._things[thing] = (epoch, port)
-        port.binds[thing] = epoch
-        if held is None or held[1] is port:
-            return True, epoch, None
-        held[1].binds.pop(thing, None)
-        return True, epoch, held[1]
-
-    def unbind(self, thing: str, port: Port) -> bool:
-        """Take a bind back; returns whether this port held it."""
-        port.binds.pop(thing, None)
-        held = self._things.get(thing)
-        if held is None or held[1] is not port:
-            return False
-        del self._things[thing]
+    @property
+    def claiming(self) -> bool:
+        """Whether the cluster can rely on what this node says that it holds."""
         return True
 
-    def locate(self, thing: str) -> Port | None:
-        """The port that serves the thing."""
-        held = self._things.get(thing)
-        return None if held is None else held[1]
+    def describe(self, me: NodeInfo) -> None:
+        """Tell the others something new about this node (the name stays)."""
+        self.me = self.nodes[self.name] = me._replace(name=self.name)
+
+    async def run(self, tell: Tell) -> None:  # noqa: ARG002 - alone, nothing is decided elsewhere
+        """Keep the registry going, until cancelled. Raises nothing."""
+        self.ready.set()
+        await trio.sleep_forever()
