@@ -116,6 +116,8 @@ class Directory:
         Returns whether it holds now, the epoch that does, and the port that lost it to this one.
         """
         held, known = self._binds.get(thing), self._claims.get(thing)
+        if held == (epoch, port):
+            return True, epoch, None
         if held is not None and held[0] >= epoch:
             return False, held[0], None
         if self._is_elsewhere(known) and known > Claim(epoch, self.name):
@@ -158,7 +160,7 @@ class Directory:
 
     # -- from the engine
 
-    def on_thing(self, thing: str, epoch: int, node: str) -> list[Decision]:
+    def learn_thing(self, thing: str, epoch: int, node: str) -> list[Decision]:
         """A row was written. One below what is known already is late, and changes nothing."""
         new, known = Claim(epoch, node), self._claims.get(thing)
         if known is not None and new < known:
@@ -171,7 +173,7 @@ class Directory:
             decisions.append(Moved(thing))
         return decisions
 
-    def on_thing_gone(self, thing: str, epoch: int, node: str) -> list[Decision]:
+    def forget_thing(self, thing: str, epoch: int, node: str) -> list[Decision]:
         """A row that said this was deleted. If a higher one is known already, this is late."""
         known = self._claims.get(thing)
         if known is not None and known <= Claim(epoch, node):
@@ -180,7 +182,7 @@ class Directory:
                 self._unsettled[thing] = None
         return []
 
-    def on_node(self, info: NodeInfo) -> list[Decision]:
+    def learn_node(self, info: NodeInfo) -> list[Decision]:
         """A node says what it is. Its things may have been known before it was."""
         is_new = info.name not in self.nodes
         self.nodes[info.name] = info
@@ -188,23 +190,21 @@ class Directory:
             return []
         return [Moved(thing) for thing in self._claims if self.locate(thing) == info.name]
 
-    def on_node_gone(self, name: str) -> list[Decision]:
+    def forget_node(self, name: str) -> list[Decision]:
         """A node's row is gone: it ended, or could not renew its lease."""
         known = self.nodes.pop(name, None)
         return [] if known is None or name == self.name else [NodeGone(name)]
 
-    def snapshot(
-        self, things: Mapping[str, Claim], nodes: Iterable[NodeInfo]
-    ) -> list[Decision]:
+    def snapshot(self, things: Mapping[str, Claim], nodes: Iterable[NodeInfo]) -> list[Decision]:
         """All rows of the engine: what is not among them is gone."""
         infos = {info.name: info for info in nodes}
         decisions: list[Decision] = []
         for name in sorted(self.nodes.keys() - infos.keys()):
-            decisions += self.on_node_gone(name)
+            decisions += self.forget_node(name)
         self.nodes = infos
         self._claims = {}
         for thing, known in things.items():
-            decisions += self.on_thing(thing, known.epoch, known.node)
+            decisions += self.learn_thing(thing, known.epoch, known.node)
         for thing in self._binds:
             if self._ours(thing) != self._claims.get(thing):
                 self._unsettled[thing] = None
