@@ -224,7 +224,7 @@ class ClusterRegistry(Registry):
             self._revision = 0
 
     async def _follow(self, watch: Watch) -> None:
-        """Until the watch breaks or is silent; opening it again shows whether the engine is away."""
+        """Until the watch breaks or is silent. Opening it again shows whether etcd is away."""
         while True:
             try:
                 with trio.fail_after(self._ttl):

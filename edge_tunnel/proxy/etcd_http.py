@@ -132,11 +132,8 @@ class Connection:
         self._h11.send(h11.EndOfMessage())
         with _away(self.endpoint):
             await self._stream.send_all(b"".join(part or b"" for part in parts))
-        event = await self._next_event()
-        while isinstance(event, h11.InformationalResponse):
-            event = await self._next_event()
-        if not isinstance(event, h11.Response):
-            raise EngineAway(f"etcd at {self.endpoint}: the connection was closed")
+        while not isinstance(event := await self._next_event(), h11.Response):
+            pass  # 100 Continue, which we did not ask for
         return event.status_code
 
     async def line(self) -> bytes | None:
@@ -159,16 +156,15 @@ class Connection:
     async def _data(self) -> bytes | None:
         """A piece of the answer's body; None at its end."""
         event = await self._next_event()
-        if isinstance(event, h11.Data):
-            return bytes(event.data)
-        if isinstance(event, h11.EndOfMessage):
-            return None
-        raise EngineAway(f"etcd at {self.endpoint}: the connection was closed")
+        return bytes(event.data) if isinstance(event, h11.Data) else None
 
     async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
         with _away(self.endpoint):
             while (event := self._h11.next_event()) is h11.NEED_DATA:
-                self._h11.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
+                data = await self._stream.receive_some(_CHUNK)
+                if not data:  # etcd's answers all say where they end: this is not an end
+                    raise EngineAway(f"etcd at {self.endpoint}: the connection was closed")
+                self._h11.receive_data(bytes(data))
             return event  # type: ignore[return-value] # NEED_DATA is behind us
 
     def _check_size(self, answer: bytearray) -> None:

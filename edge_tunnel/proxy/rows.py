@@ -48,10 +48,12 @@ def node_of(name: str, value: str) -> NodeInfo | None:
     """None: not one of ours. What a newer version says beyond what we know is left out."""
     try:
         said = json.loads(value)
-        known = {field: said[field] for field in NodeInfo._fields if field in said}
-        return NodeInfo(**{**known, "name": name}) if _fits(known) else None
-    except (ValueError, TypeError):
+    except ValueError:
         return None
+    if not isinstance(said, dict):
+        return None
+    known = {field: said[field] for field in NodeInfo._fields if field in said}
+    return NodeInfo(**{**known, "name": name}) if _fits(known) else None
 
 
 def _fits(known: Json) -> bool:
