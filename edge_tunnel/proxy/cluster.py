@@ -196,7 +196,8 @@ class ClusterRegistry(Registry):
         while self._lease is not None and self.claiming:
             batch = self.to_announce(_BATCH)
             if not batch:
-                break
+                self._works("announcements")
+                return
             rows = [operation(self._keys, self.name, wish, self._lease.id) for wish in batch]
             try:
                 await self._client.transact(rows)
@@ -208,7 +209,6 @@ class ClusterRegistry(Registry):
                 self.announce_again(batch)
                 self._something_to_announce.set()
                 raise
-        self._works("announcements")
 
     # -- watch
 
@@ -216,7 +216,9 @@ class ClusterRegistry(Registry):
         try:
             if not self._revision:
                 await self._load()
-            async with self._client.open_watch(self._keys.all, self._revision + 1) as watch:
+            # From the revision that is known already, not the one behind it: a compaction at
+            # exactly the first revision of a watch hides the deletions in it (etcd issue 18089).
+            async with self._client.open_watch(self._keys.all, self._revision) as watch:
                 self._works("watch")
                 await self._follow(watch)
         except Compacted as error:

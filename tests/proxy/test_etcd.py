@@ -278,9 +278,9 @@ async def test_client_certificates(tmp_path: Path) -> None:
         async with client.open_watch("/", 1) as watch:
             assert (await watch.receive()).changes == [Change("/k", "v", None)]
         await client.close()
-        with pytest.raises(EngineAway, match="(?i)certificate|lost|closed"):
+        with pytest.raises(EngineAway, match=r"(?i)certificate|lost|closed"):
             await EtcdClient(etcd.endpoints, tls=_context(ca)).put("/k", "v")
-        with pytest.raises(EngineAway, match="(?i)certificate verify failed"):
+        with pytest.raises(EngineAway, match=r"(?i)certificate verify failed"):
             await EtcdClient(etcd.endpoints, tls=_context(other)).put("/k", "v")
 
 
