@@ -80,7 +80,8 @@ class ClusterRegistry(Registry):
           client: the engine; closed at the end of `run`.
           prefix: of all keys, so that several clusters can share an engine.
           ttl: seconds after which the rows of a node that died go. etcd gives at least 2.
-          emit: told of ``engine_lost`` (``reason``) and ``engine_back``.
+          emit: told of ``engine_lost`` (``reason``), ``engine_back``, and ``name_taken`` (``node``,
+            ``address``: another live node has our name, and the two take each other's rows away).
         """
         super().__init__(me)
         self._client = client
@@ -287,5 +288,7 @@ class ClusterRegistry(Registry):
             decisions += react(thing, *claim)
         for info in nodes:
             gone = change.value is None
+            if info.name == self.name and info.address != self.me.address:
+                self._emit("name_taken", node=info.name, address=info.address)
             decisions += self.forget_node(info.name) if gone else self.learn_node(info)
         return decisions

@@ -374,7 +374,7 @@ class LongCluster(Cluster):
     """The same, for as long as CI has time."""
 
 
-Cluster.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 LongCluster.TestCase.settings = settings(max_examples=1000, stateful_step_count=50, deadline=None)
 test_cluster_of_three = Cluster.TestCase
 test_cluster_of_three_for_long = pytest.mark.slow(LongCluster.TestCase)
