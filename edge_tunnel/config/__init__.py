@@ -24,6 +24,7 @@ from edge_tunnel.config.model import (
 )
 from edge_tunnel.config.origins import Origin, OriginKind
 from edge_tunnel.config.proxy import (
+    ClusterSettings,
     ListenAddress,
     NodeLimits,
     ProxyConfig,
@@ -38,6 +39,7 @@ from edge_tunnel.config.toml_writer import to_toml
 __all__ = [
     "CertificateCriteria",
     "Changes",
+    "ClusterSettings",
     "ConfigFileError",
     "EdgeConfig",
     "Finding",

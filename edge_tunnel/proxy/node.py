@@ -39,8 +39,8 @@ _log = logging.getLogger("edge_tunnel.proxy")
 Authenticate = Callable[[str, str], bool]
 """``(role, key)`` -> whether an endpoint may link."""
 
-_SILENCE: Final = (1.0, 600.0)
-"""Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
+_SHORTEST_SILENCE: Final = 1.0
+"""Seconds; below it a busy node would take itself for a dead network."""
 
 _DRAIN_BATCH: Final = (100, 0.1)
 """Links that are asked to go, and seconds until the next are: 1,000 links a second is what the
@@ -66,6 +66,9 @@ class NodeSettings:
 
     max_links: int = 20_000
     """Links at once, edges and remotes together."""
+
+    max_silence: float = 600.0
+    """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
@@ -190,8 +193,8 @@ class Node:
         if greeted is not None:
             self._unauthenticated -= 1
             greeted.set()
-        low, high = _SILENCE
-        link = Link(transport, silence=min(max(hello.silence_ms / 1000, low), high))
+        asked = min(hello.silence_ms / 1000, self.settings.max_silence)
+        link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet)
         self._links[link] = hello
         reason = "the node was stopped"
