@@ -1,4 +1,4 @@
-"""Through a real HAProxy and a real nginx, with the shipped configurations: nodes stop, die, drain."""
+"""Through a real HAProxy and a real nginx, as the examples configure them: nodes die or drain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_tunnel import Node, NodeSettings, one_key, open_edge, open_remote
 from edge_tunnel.config.model import EdgeConfig, Server
 from edge_tunnel.config.secret import Secret
 from tests.conftest import echo
-from tests.system.processes import KEY, Process, started, write_config
+from tests.system.processes import KEY, Process, is_listening, started, write_config
 
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -37,10 +37,20 @@ def adapted(example: str, nodes: list[int], port: int) -> str:
     These nodes are no cluster, so device and technician have to meet on one.
     """
     text = (EXAMPLES / example).read_text()
-    for number, each in enumerate((*nodes, *[nodes[-1]] * (3 - len(nodes)))):
-        text = text.replace(f"127.0.0.1:{9101 + number}", f"127.0.0.1:{each}")
-    text = text.replace("127.0.0.1:9100", f"127.0.0.1:{port}")
-    return text.replace("balance leastconn", "balance first").replace("least_conn;", "")
+    for old, new in (
+        ("balance leastconn", "balance first"),
+        ("least_conn;", ""),
+        ("9102 max_fails", "9102 backup max_fails"),
+        ("9103 max_fails", "9103 backup max_fails"),
+        ("maxconn 50000", "maxconn 500"),
+        ("20000;", "500;"),
+        ("127.0.0.1:9100", f"127.0.0.1:{port}"),
+        ("127.0.0.1:9101", f"127.0.0.1:{nodes[0]}"),
+        ("127.0.0.1:9102", f"127.0.0.1:{nodes[1]}"),
+        ("127.0.0.1:9103", f"127.0.0.1:{nodes[1]}"),
+    ):
+        text = text.replace(old, new)
+    return text
 
 
 @asynccontextmanager
@@ -54,13 +64,7 @@ async def balancer(program: str, folder: Path, nodes: list[int]) -> AsyncIterato
         text = adapted("haproxy.cfg", nodes, port)
     else:
         config, options = folder / "nginx.conf", ["-p", str(folder), "-e", "stderr", "-c"]
-        text = adapted("nginx.conf", nodes, port).replace(
-            "max_fails=1 fail_timeout=2s;\n", "max_fails=1 fail_timeout=2s;\n#", 1
-        )
-        text = text.replace(
-            f"#        server 127.0.0.1:{nodes[1]} max_fails=1 fail_timeout=2s;",
-            f"        server 127.0.0.1:{nodes[1]} backup;",
-        )
+        text = adapted("nginx.conf", nodes, port)
         text = f"daemon off;\nerror_log stderr;\npid {folder}/nginx.pid;\n{text}"
     config.write_text(text)
     path = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")
@@ -69,7 +73,7 @@ async def balancer(program: str, folder: Path, nodes: list[int]) -> AsyncIterato
         [path, *options, str(config)], stderr=subprocess.DEVNULL
     )
     try:
-        await until_open(port)
+        await until_open(process, port)
         yield port
     finally:
         process.terminate()
@@ -80,15 +84,13 @@ async def balancer(program: str, folder: Path, nodes: list[int]) -> AsyncIterato
             await process.wait()
 
 
-async def until_open(port: int) -> None:
-    """Wait for somebody to listen there. (The deadline is the test's.)"""
-    while True:
-        try:
-            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
-        except OSError:
-            await trio.sleep(0.02)
-        else:
+async def until_open(process: trio.Process, port: int) -> None:
+    """Wait until it listens there. (The deadline is the test's.)"""
+    while process.poll() is None:
+        if is_listening(port):
             return
+        await trio.sleep(0.02)
+    raise AssertionError("the balancer did not start")
 
 
 async def say(sock: trio.SocketStream, text: bytes) -> None:
@@ -135,7 +137,8 @@ async def tunnel_through(
             started("connect", "device", "service", "--proxy", url, "--key", KEY)
         )
         local = int((await remote.wait("listening"))["port"])
-        yield await trio.open_tcp_stream("127.0.0.1", local), nodes
+        async with await trio.open_tcp_stream("127.0.0.1", local) as sock:
+            yield sock, nodes
         nursery.cancel_scope.cancel()
 
 
@@ -151,7 +154,7 @@ async def test_a_stream_outlives_the_node_behind_the_balancer(
     tmp_path: Path, program: str, number: signal.Signals, within: float
 ) -> None:
     """The node is stopped or killed; the balancer leads both ends to the other, soon."""
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with tunnel_through(program, tmp_path) as (sock, nodes):
             await say(sock, b"hello")
             start = trio.current_time()
@@ -165,7 +168,7 @@ async def test_a_drain_behind_haproxy_is_not_noticed(tmp_path: Path) -> None:
     """HAProxy cuts nothing of a node that drains; both ends go by the same URL to the other."""
     key = "k"
     nodes = [Node(NodeSettings(name=name), one_key(key)) for name in "ab"]
-    with trio.fail_after(60):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             ports = []
             for node in nodes:
