@@ -2,6 +2,8 @@
 
 * ``GET /health``: 200 as long as the node is alive.
 * ``GET /ready``: 200 while it takes new links, 503 while it drains or is full.
+* ``GET /ready?busy=404``: the same for HAProxy, to which 404 means "nothing new, but leave alone
+  what is there" (``http-check disable-on-404``), and 503 that the node is dead.
 
 One request, one answer, and the connection is closed. A request for a WebSocket goes on to the
 WebSocket library with all its bytes; a node that takes no links answers it with 503, so that a
@@ -80,7 +82,7 @@ def _is_upgrade(request: h11.Request) -> bool:
 
 
 def _answer(request: h11.Request, busy: str | None) -> bytes:
-    path = request.target.split(b"?", 1)[0]
+    path, _, query = request.target.partition(b"?")
     if _is_upgrade(request):
         return _response(503, busy or "")
     if path not in (b"/health", b"/ready"):
@@ -89,7 +91,7 @@ def _answer(request: h11.Request, busy: str | None) -> bytes:
         return _response(405, "GET or HEAD")
     bodiless = request.method == b"HEAD"
     if path == b"/ready" and busy is not None:
-        return _response(503, busy, bodiless=bodiless)
+        return _response(404 if query == b"busy=404" else 503, busy, bodiless=bodiless)
     return _response(200, "ok", bodiless=bodiless)
 
 

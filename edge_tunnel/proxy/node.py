@@ -26,10 +26,11 @@ from edge_tunnel.protocol.greeting import Demands, agree
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.registry import AnyRegistry, Registry
+from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
+from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
@@ -87,7 +88,7 @@ class Node:
         self,
         settings: NodeSettings,
         authenticate: Authenticate,
-        registry: AnyRegistry | None = None,
+        registry: Whereabouts | None = None,
         hop_dial: HopDial | None = None,
     ) -> None:
         """A node that is alone needs neither a registry nor a way to dial hops.
@@ -116,8 +117,13 @@ class Node:
             on_lost=self._hop_lost,
         )
         traffic.hops = hops
-        traffic.registry.on_node_gone = hops.gone
+        traffic.registry.on_node_gone = self._node_gone
         return hops
+
+    def _node_gone(self, node: str) -> None:
+        assert self.hops is not None
+        self.traffic.waiting.node_gone(trio.current_time())
+        self.hops.gone(node)
 
     def _hop_lost(self, port: Port, reason: str) -> None:
         self.notices.emit("hop_lost", node=port.peer, reason=reason)
@@ -129,7 +135,7 @@ class Node:
         return len(self._links)
 
     @property
-    def registry(self) -> AnyRegistry:
+    def registry(self) -> Whereabouts:
         """Who has which thing."""
         return self.traffic.registry
 

@@ -8,47 +8,13 @@ the epoch decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import trio
 
 from edge_tunnel.proxy.directory import Decision, Directory, Displaced, Moved, NodeInfo
 from edge_tunnel.proxy.port import Port
 
-__all__ = ["AnyRegistry", "Registry"]
-
-
-class AnyRegistry(Protocol):
-    """What a node asks of its registry, and what it is told.
-
-    The callbacks are for what *other* nodes do; none is called from inside `bind` or `unbind`.
-    """
-
-    on_displaced: Callable[[str, int, Port], None]
-    """``(thing, epoch, port)``: a higher epoch at another node took the thing from this port."""
-
-    on_moved: Callable[[str], None]
-    """``(thing)``: what `locate` says of it has changed. After `on_displaced`, if both are due."""
-
-    on_node_gone: Callable[[str], None]
-    """``(node)``: it left the cluster, or its lease is over."""
-
-    def __len__(self) -> int: ...
-
-    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
-        """Bind, if no higher epoch holds the thing.
-
-        Returns whether it holds now, the epoch that does, and the port that lost it to this one.
-        """
-
-    def unbind(self, thing: str, port: Port) -> bool:
-        """Take a bind back; returns whether this port held it."""
-
-    def locate(self, thing: str) -> Port | str | None:
-        """The port that serves the thing; the name of the node that has it; None: nobody knows."""
-
-    def address(self, node: str) -> tuple[str, int] | None:
-        """Where a node takes hops, host and port; None: there is no such node."""
+__all__ = ["Registry"]
 
 
 class Registry(Directory):
@@ -70,7 +36,8 @@ class Registry(Directory):
         """``(thing, epoch, port)``: a higher epoch of another node took the thing from the port."""
 
         self.on_moved: Callable[[str], None] = lambda _thing: None
-        """``(thing)``: another node has it now, and `locate` says which. May be repeated."""
+        """``(thing)``: another node changed what `locate` says: it is there, or nowhere. May be
+        repeated."""
 
         self.on_node_gone: Callable[[str], None] = lambda _node: None
         """``(node)``: it left, or its lease is over. A hop to it that still talks is alive."""

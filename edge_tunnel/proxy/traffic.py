@@ -35,9 +35,9 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.registry import AnyRegistry
 from edge_tunnel.proxy.routes import Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
+from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Traffic"]
@@ -49,7 +49,7 @@ _MAX_BINDS: Final = 4096
 class Traffic:
     """The tables of a node, and what changes them."""
 
-    def __init__(self, registry: AnyRegistry, emit: Callable[..., None]) -> None:
+    def __init__(self, registry: Whereabouts, emit: Callable[..., None]) -> None:
         """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes."""
         self.registry = registry
         self.routes = Routes(emit)

@@ -68,7 +68,7 @@ class SharedRegistry:
 
 
 class RegistryView:
-    """One node's registry: an `AnyRegistry`."""
+    """One node's registry: a `Whereabouts`."""
 
     def __init__(self, shared: SharedRegistry, node: str) -> None:
         self.node = node

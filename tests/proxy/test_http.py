@@ -67,6 +67,7 @@ async def test_health_and_ready(autojump_clock: trio.testing.MockClock) -> None:
     node.draining = True
     assert await ask(node, get("/health")) == (200, b"ok\n")
     assert await ask(node, get("/ready")) == (503, b"the node is shutting down\n")
+    assert await ask(node, get("/ready?busy=404")) == (404, b"the node is shutting down\n")
     assert await ask(node, UPGRADE + KEYS + b"\r\n") == (503, b"the node is shutting down\n")
 
 
