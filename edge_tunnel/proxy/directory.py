@@ -192,8 +192,9 @@ class Directory:
 
     def forget_node(self, name: str) -> list[Decision]:
         """A node's row is gone: it ended, or could not renew its lease."""
-        known = self.nodes.pop(name, None)
-        return [] if known is None or name == self.name else [NodeGone(name)]
+        if name == self.name:  # we know better
+            return []
+        return [] if self.nodes.pop(name, None) is None else [NodeGone(name)]
 
     def snapshot(self, things: Mapping[str, Claim], nodes: Iterable[NodeInfo]) -> list[Decision]:
         """All rows of the engine: what is not among them is gone."""
@@ -201,7 +202,7 @@ class Directory:
         decisions: list[Decision] = []
         for name in sorted(self.nodes.keys() - infos.keys()):
             decisions += self.forget_node(name)
-        self.nodes = infos
+        self.nodes.update(infos)
         self._claims = {}
         for thing, known in things.items():
             decisions += self.learn_thing(thing, known.epoch, known.node)

@@ -165,6 +165,8 @@ def test_snapshot_replaces_the_map() -> None:
     here.learn_thing("u", 9, "z")
     decisions = here.snapshot({"t": Claim(3, "y"), "mine": Claim(4, "y")}, [NodeInfo("y")])
     assert decisions == [NodeGone("z"), Moved("t")]
+    assert here.nodes.keys() == {"n", "y"}  # a node never forgets itself
+    assert here.forget_node("n") == []
     assert (here.locate("t"), here.locate("u")) == ("y", None)
     assert here.to_announce(9) == [Announcement("mine", 5)]
 
