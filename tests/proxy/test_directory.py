@@ -100,6 +100,15 @@ def test_a_thing_is_located_at_known_nodes_only() -> None:
     assert here.locate("t") is None
 
 
+def test_late_claim_below_the_known_one() -> None:
+    """An event that was overtaken on its way does not lower what is known."""
+    here = directory("y", "z")
+    here.learn_thing("t", 6, "z")
+    assert here.learn_thing("t", 5, "y") == []
+    assert here.locate("t") == "z"
+    assert here.bind("t", 6, port()) == (False, 6, None)
+
+
 def test_late_end_of_an_older_claim() -> None:
     """The deletion of a row that was overtaken deletes nothing."""
     here = directory("y", "z")
