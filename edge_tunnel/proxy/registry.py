@@ -36,7 +36,8 @@ class Registry(Directory):
         """``(thing, epoch, port)``: a higher epoch of another node took the thing from the port."""
 
         self.on_moved: Callable[[str], None] = lambda _thing: None
-        """``(thing)``: another node has it now, and `locate` says which. May be repeated."""
+        """``(thing)``: another node changed what `locate` says: it is there, or nowhere. May be
+        repeated."""
 
         self.on_node_gone: Callable[[str], None] = lambda _node: None
         """``(node)``: it left, or its lease is over. A hop to it that still talks is alive."""
