@@ -19,6 +19,7 @@ What two nodes may believe meanwhile is settled by the epochs (see `directory`).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -81,7 +82,7 @@ class ClusterRegistry(Registry):
           prefix: of all keys, so that several clusters can share an engine.
           ttl: seconds after which the rows of a node that died go. etcd gives at least 2.
           emit: told of ``engine_lost`` (``reason``), ``engine_back``, and ``name_taken`` (``node``,
-            ``address``: another live node has our name, and the two take each other's rows away).
+            ``address``: another live node has our name; neither claims anything until one ends).
         """
         super().__init__(me)
         self._client = client
@@ -90,6 +91,7 @@ class ClusterRegistry(Registry):
         self._emit = emit
         self._lease: Lease | None = None
         self._revision = 0  # the map is as of this one; 0: a snapshot is needed
+        self._rival_until = -math.inf  # a node that has our name was seen within a lease's time
         self._something_to_announce = trio.Event()
         self._renew_now = trio.Event()
         self._missing = {"lease", "watch"}  # until `ready`
@@ -97,8 +99,12 @@ class ClusterRegistry(Registry):
 
     @property
     def claiming(self) -> bool:
-        """Whether our lease certainly stands. Local binds serve on if not, but may be old news."""
-        return self._lease is not None and self._lease.holds(trio.current_time())
+        """Whether our lease certainly stands, and nobody else uses our name.
+
+        If not, local binds serve on, but may be old news.
+        """
+        now = trio.current_time()
+        return self._lease is not None and self._lease.holds(now) and now >= self._rival_until
 
     def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
         result = super().bind(thing, epoch, port)
@@ -256,6 +262,13 @@ class ClusterRegistry(Registry):
         self._act_on(self.snapshot(*self._sorted(rows)))
         self._revision = revision
 
+    def _meet_rival(self, info: NodeInfo) -> None:
+        """Two nodes of one name would take each other's rows away, as fast as the engine can."""
+        now = trio.current_time()
+        if now >= self._rival_until:
+            self._emit("name_taken", node=info.name, address=info.address)
+        self._rival_until = now + self._ttl
+
     def _act_on(self, decisions: list[Decision]) -> None:
         self.tell(decisions)
         self._something_to_announce.set()
@@ -289,6 +302,6 @@ class ClusterRegistry(Registry):
         for info in nodes:
             gone = change.value is None
             if info.name == self.name and info.address != self.me.address:
-                self._emit("name_taken", node=info.name, address=info.address)
+                self._meet_rival(info)
             decisions += self.forget_node(info.name) if gone else self.learn_node(info)
         return decisions

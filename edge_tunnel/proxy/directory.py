@@ -66,7 +66,10 @@ class Displaced(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The thing can be reached through another node: what waits for it can go. May be repeated."""
+    """Another node changed what `locate` says of the thing: it is there, or nowhere.
+
+    What waits for it may go. May be repeated.
+    """
 
     thing: str
 
@@ -175,12 +178,13 @@ class Directory:
 
     def forget_thing(self, thing: str, epoch: int, node: str) -> list[Decision]:
         """A row that said this was deleted. If a higher one is known already, this is late."""
-        known = self._claims.get(thing)
-        if known is not None and known <= Claim(epoch, node):
-            del self._claims[thing]
-            if thing in self._binds:
-                self._unsettled[thing] = None
-        return []
+        known, place = self._claims.get(thing), self.locate(thing)
+        if known is None or known > Claim(epoch, node):
+            return []
+        del self._claims[thing]
+        if thing in self._binds:
+            self._unsettled[thing] = None
+        return [] if self.locate(thing) == place else [Moved(thing)]
 
     def learn_node(self, info: NodeInfo) -> list[Decision]:
         """A node says what it is. Its things may have been known before it was."""
@@ -192,8 +196,9 @@ class Directory:
 
     def forget_node(self, name: str) -> list[Decision]:
         """A node's row is gone: it ended, or could not renew its lease."""
-        known = self.nodes.pop(name, None)
-        return [] if known is None or name == self.name else [NodeGone(name)]
+        if name == self.name:  # we know better
+            return []
+        return [] if self.nodes.pop(name, None) is None else [NodeGone(name)]
 
     def snapshot(self, things: Mapping[str, Claim], nodes: Iterable[NodeInfo]) -> list[Decision]:
         """All rows of the engine: what is not among them is gone."""
@@ -201,8 +206,10 @@ class Directory:
         decisions: list[Decision] = []
         for name in sorted(self.nodes.keys() - infos.keys()):
             decisions += self.forget_node(name)
-        self.nodes = infos
+        self.nodes.update(infos)
+        elsewhere = [thing for thing in self._claims if isinstance(self.locate(thing), str)]
         self._claims = {}
+        decisions += [Moved(thing) for thing in elsewhere if thing not in things]
         for thing, known in things.items():
             decisions += self.learn_thing(thing, known.epoch, known.node)
         for thing in self._binds:

@@ -201,12 +201,24 @@ async def test_draining_is_seen_at_once(etcd: Etcd, prefix: str) -> None:
 
 
 async def test_two_nodes_of_one_name(etcd: Etcd, prefix: str) -> None:
-    """A fault of the configuration, which each of them names."""
+    """A fault of the configuration, which each names once; they do not fight over their rows."""
     async with open_nodes(etcd, prefix) as nodes:
         (a,) = await nodes.started("a", ttl=2)
-        nodes.start("a", address="elsewhere.example:9101", ttl=2)
+        other = nodes.start("a", address="elsewhere.example:9101", ttl=2)
         await a.until_heard("name_taken")
-        assert ("name_taken", "a", "elsewhere.example:9101") in a.heard
+        await other.until_heard("name_taken")
+        edge = port()
+        for number in range(10):
+            a.registry.bind(f"t{number}", 1, edge)
+            other.registry.bind(f"t{number}", 2, edge)
+        before = (await nodes.client.range(prefix)).revision
+        assert not a.registry.claiming
+        other.stop()
+        await a.until(lambda: a.registry.claiming and "t9" in a.registry._claims)
+        assert (await nodes.client.range(prefix)).revision - before < 20
+        assert [each for each in a.heard if each[0] == "name_taken"] == [
+            ("name_taken", "a", "elsewhere.example:9101")
+        ]
 
 
 async def test_device_that_moves(etcd: Etcd, prefix: str) -> None:
@@ -342,15 +354,23 @@ class SlowEngine(EtcdClient):
         super().__init__([])
         self.delay = delay
         self.renewed_at: list[float] = []
+        self.leases = 0
+        self.lease_is_gone = False
+        self.written: list[int] = []
+        """The lease of each transaction."""
 
     async def call(self, path: str, _: dict[str, object]) -> dict[str, object]:
         await trio.lowlevel.checkpoint()
         if path == "/v3/lease/keepalive":
             self.renewed_at.append(trio.current_time())
             await trio.sleep(self.delay)
-            return {"result": {"TTL": "10"}}
+            return {"result": {"TTL": "0" if self.lease_is_gone else "10"}}
         if path == "/v3/lease/grant":
-            return {"ID": "1", "TTL": "10"}
+            self.lease_is_gone = False
+            self.leases += 1
+            return {"ID": str(self.leases), "TTL": "10"}
+        if path == "/v3/kv/txn":
+            self.written.append(self.leases)
         if path == "/v3/kv/range":
             raise EngineAway("not needed")
         return {}
@@ -373,6 +393,22 @@ async def test_claims_end_with_the_lease(autojump_clock: trio.testing.MockClock)
             await trio.sleep(0.5)
             assert not registry.claiming  # 13.5
             assert client.renewed_at[0] == pytest.approx(10 / 3)
+            nursery.cancel_scope.cancel()
+
+
+async def test_new_lease_carries_all_binds(autojump_clock: trio.testing.MockClock) -> None:
+    """Also while there is no watch that could tell that the rows of the old one are gone."""
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            client = SlowEngine(delay=0)
+            registry = ClusterRegistry(NodeInfo("n"), client, ttl=10)
+            nursery.start_soon(registry.run)
+            registry.bind("t", 1, port())
+            await trio.sleep(20)
+            assert client.written == [1]  # once, while the lease stands
+            client.lease_is_gone = True
+            await trio.sleep(20)
+            assert client.written == [1, 2]
             nursery.cancel_scope.cancel()
 
 

@@ -100,14 +100,24 @@ def test_a_thing_is_located_at_known_nodes_only() -> None:
     assert here.locate("t") is None
 
 
+def test_late_claim_below_the_known_one() -> None:
+    """An event that was overtaken on its way does not lower what is known."""
+    here = directory("y", "z")
+    here.learn_thing("t", 6, "z")
+    assert here.learn_thing("t", 5, "y") == []
+    assert here.locate("t") == "z"
+    assert here.bind("t", 6, port()) == (False, 6, None)
+
+
 def test_late_end_of_an_older_claim() -> None:
     """The deletion of a row that was overtaken deletes nothing."""
     here = directory("y", "z")
     here.learn_thing("t", 6, "z")
-    here.forget_thing("t", 5, "y")
+    assert here.forget_thing("t", 5, "y") == []
     assert here.locate("t") == "z"
-    here.forget_thing("t", 6, "z")
+    assert here.forget_thing("t", 6, "z") == [Moved("t")]
     assert here.locate("t") is None
+    assert here.forget_thing("t", 6, "z") == []
 
 
 def test_expired_rows_are_announced_again() -> None:
@@ -161,10 +171,12 @@ def test_snapshot_replaces_the_map() -> None:
     here, edge = directory("y", "z"), port()
     here.bind("mine", 5, edge)
     here.to_announce(9)
-    here.learn_thing("t", 9, "z")
-    here.learn_thing("u", 9, "z")
+    here.learn_thing("t", 9, "y")
+    here.learn_thing("u", 9, "y")
     decisions = here.snapshot({"t": Claim(3, "y"), "mine": Claim(4, "y")}, [NodeInfo("y")])
-    assert decisions == [NodeGone("z"), Moved("t")]
+    assert decisions == [NodeGone("z"), Moved("u"), Moved("t")]
+    assert here.nodes.keys() == {"n", "y"}  # a node never forgets itself
+    assert here.forget_node("n") == []
     assert (here.locate("t"), here.locate("u")) == ("y", None)
     assert here.to_announce(9) == [Announcement("mine", 5)]
 
@@ -298,7 +310,7 @@ class Cluster(RuleBasedStateMachine):
                 assert self.bound.pop((node, decision.thing)) is decision.port
                 assert decision.thing not in decision.port.binds
             elif isinstance(decision, Moved):
-                assert isinstance(self.directories[node].locate(decision.thing), str)
+                assert not isinstance(self.directories[node].locate(decision.thing), Port)
 
     @rule(node=nodes)
     def deliver(self, node: str) -> None:
