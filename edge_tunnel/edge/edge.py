@@ -21,9 +21,9 @@ from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
 from edge_tunnel.errors import RemoteProtocolError
-from edge_tunnel.link.dialling import Dial, dial_websocket
+from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
-from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.groups import lone_error, open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.splice import splice
@@ -277,8 +277,9 @@ class Edge(Endpoint):
         stream.core.accept()
         self.notices.emit("stream_opened", **about)
         try:
-            async with stream:
+            with lone_error():
                 await server(stream)
+            await stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             _log.info("stream %s of %s: %s", stream.core.id, about["service"], error)
             stream.abort(Reason.RESET, "the service broke off")
@@ -307,7 +308,8 @@ class Edge(Endpoint):
         A changed server, key or TLS setting makes a new link, and no stream is lost by that.
 
         Raises:
-          ConfigError: a certificate or key file cannot be used; then nothing changes.
+          ConfigError: an address is none, or a certificate or key file cannot be used; then
+            nothing changes.
         """
         changed = changes(self.config, config)
         if changed.needs_reconnect:
@@ -360,12 +362,16 @@ async def open_edge(
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
-      ConfigError: a certificate or key file cannot be used.
+      ConfigError: an address is none; a certificate or key file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
 
     def make_dial(config: EdgeConfig) -> Dial:
-        return dial or dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
+        if dial is not None:
+            return dial
+        for url in config.urls():
+            parse_url(url)  # said now, and not when the link is lost
+        return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
 
     async with open_plain_nursery() as nursery:
         edge = Edge(config, services or {}, make_dial, nursery)
@@ -374,16 +380,8 @@ async def open_edge(
         try:
             yield edge
         finally:
-            await _say_goodbye(edge)
-            edge.notices.close()
+            await edge.say_goodbye()
             nursery.cancel_scope.cancel()
-
-
-async def _say_goodbye(edge: Edge) -> None:
-    edge.leave()
-    if edge.link is not None:
-        with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline of its own
-            await edge.link.over.wait()
 
 
 def _settings(config: EdgeConfig) -> EndpointSettings:

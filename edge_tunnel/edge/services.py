@@ -38,6 +38,9 @@ async def connect_service(service: Service, timeout: float) -> trio.SocketStream
             return await trio.open_tcp_stream(service.host, service.port)
     except trio.TooSlowError:
         raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
+    except UnicodeError:
+        text = f"{where} cannot be reached: this is not a host name"
+        raise Refusal(Reason.UNREACHABLE, text) from None
     except OSError as error:
         if root_cause(error).errno == errno.ECONNREFUSED:
             raise Refusal(Reason.CONNECTION_REFUSED, f"{where} refused the connection") from None

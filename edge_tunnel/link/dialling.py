@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
@@ -27,6 +28,11 @@ DEFAULT_PATH = "/Thingworx/WS"
 """The resource that EMS asks for, so that a balancer's rules need no change."""
 
 
+_LOGIN: Final = re.compile(r"//[^/]*@")
+_NAME: Final = re.compile(r"[\w.:%-]+", re.ASCII)
+_PATH: Final = re.compile(r"/[!-~]*")
+
+
 @dataclass(frozen=True)
 class Address:
     """A node's URL, taken apart."""
@@ -45,18 +51,32 @@ class Address:
 
 def parse_url(url: str) -> Address:
     """``wss://host[:port][/path]`` or ``ws://...``. Raises ConfigError for anything else."""
+    shown = repr(_LOGIN.sub("//***@", url))
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{url!r} is not a URL: {error}") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        host, port = parts.hostname and _ascii(parts.hostname), parts.port
+    except ValueError as error:  # UnicodeError is one
+        raise ConfigError(f"{shown} is not a URL: {error}") from None
+    if parts.scheme not in ("ws", "wss") or not host:
         raise ConfigError(
-            f"{url!r} is not the URL of a node: write ws://host:port or wss://host:port"
+            f"{shown} is not the URL of a node: write ws://host:port or wss://host:port"
         )
+    if "@" in parts.netloc:
+        raise ConfigError(f"{shown}: a URL with a login: a node asks for a key, given elsewhere")
     tls = parts.scheme == "wss"
     path = parts.path if parts.path not in ("", "/") else DEFAULT_PATH
-    return Address(parts.hostname, port or (443 if tls else 80), path, tls)
+    path += f"?{parts.query}" if parts.query else ""
+    if not _PATH.fullmatch(path):
+        raise ConfigError(f"{shown} is not a URL: write what is no ASCII, and blanks, as %20")
+    return Address(host, port or (443 if tls else 80), path, tls)
+
+
+def _ascii(host: str) -> str:
+    """A name as it is looked up and as HTTP says it. Raises ValueError if it cannot be one."""
+    name = host if ":" in host else host.encode("idna").decode("ascii")
+    if not _NAME.fullmatch(name):
+        raise ValueError("this is not a host name")
+    return name
 
 
 def dial_websocket(
@@ -108,11 +128,13 @@ async def _connect_once(
     address: Address, tls: ClientTls, proxy: HttpProxy | None, *, verify: bool = True
 ) -> trio.abc.Stream:
     host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
+    what = "the HTTP proxy " if proxy else ""
     try:
         stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
-        what = "the HTTP proxy " if proxy else ""
         raise LinkLost(f"cannot reach {what}{host}:{port}: {in_words(error)}") from None
+    except UnicodeError:
+        raise LinkLost(f"cannot reach {what}{host}:{port}: this is not a host name") from None
     try:
         if proxy is not None:
             await connect_through(stream, proxy, address.host, address.port)

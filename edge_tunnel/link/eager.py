@@ -26,15 +26,26 @@ class EagerStream(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._patient = patient
         self._socket = stream.socket
+        self._reset: OSError | None = None  # what a write was told; the kernel tells it once
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             sent = os.write(self._socket.fileno(), data)
-        except OSError:  # the kernel has no room, or the connection an error: trio says which
+        except BlockingIOError:
             sent = 0
+        except OSError as error:
+            raise self._translated(error) from error
         if sent < len(data):
             with memoryview(data) as view, view[sent:] as rest:
-                await self._stream.send_all(rest)
+                await self._send_rest(rest)
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        try:
+            await self._stream.send_all(rest)
+        except trio.BrokenResourceError as error:
+            if isinstance(error.__cause__, OSError):
+                self._translated(error.__cause__)
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -49,13 +60,27 @@ class EagerStream(trio.abc.HalfCloseableStream):
     def _read(self, max_bytes: int) -> bytes | None:
         """What is there, or None if that is nothing yet."""
         try:
-            return os.read(self._socket.fileno(), max_bytes)
+            data = os.read(self._socket.fileno(), max_bytes)
         except BlockingIOError:
             return None
-        except OSError as error:  # told once: asked again, the kernel would say EOF
-            if error.errno == errno.EBADF:
-                raise trio.ClosedResourceError("this socket was closed") from None
-            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        except OSError as error:
+            raise self._translated(error) from error
+        if not data and self._reset is not None:
+            raise self._translated(self._reset)
+        return data
+
+    def _translated(self, error: OSError) -> trio.BrokenResourceError | trio.ClosedResourceError:
+        """trio's error for the system's.
+
+        The kernel tells of a reset once, to whoever asks first; the next reader gets an EOF. So
+        what a writer is told is kept. But EPIPE is not told once, and what came before the far end
+        closed (it resets, if we go on writing) is a whole stream with an end.
+        """
+        if error.errno == errno.EBADF:
+            return trio.ClosedResourceError("this socket was closed")
+        if error.errno != errno.EPIPE:
+            self._reset = error
+        return trio.BrokenResourceError(f"socket connection broken: {error}")
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()

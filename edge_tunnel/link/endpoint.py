@@ -17,12 +17,13 @@ import math
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
 
 import trio
 
+from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.dialling import Dial
@@ -33,14 +34,19 @@ from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.codec import decode, encode, peek
 from edge_tunnel.protocol.frames import (
     Bye,
+    Close,
+    Data,
+    Detached,
     Drain,
     Frame,
     Hello,
     LinkFrame,
     Ping,
     Pong,
+    Reset,
     StreamFrame,
     TunnelFrame,
+    Unbound,
     Welcome,
 )
 from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
@@ -61,13 +67,15 @@ _log = logging.getLogger("edge_tunnel.link")
 _HURRY: Final = 1.0
 """Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
 
-
 _ELSEWHERE: Final = (Reason.SHUTTING_DOWN, Reason.TOO_MANY)
 """Refusals that say nothing against this endpoint: the next node may take it."""
 
 _STABLE: Final = 5.0
 """Seconds that a link must have lasted for the waits to start from the shortest again; a node that
 takes links and drops them at once is not to be dialled in a loop."""
+
+_LONGEST_HOLD_OFF: Final = 3600.0
+"""Seconds that a node can keep an endpoint away (BYE's retry_after), whatever number it sends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +85,7 @@ class EndpointSettings:
     urls: Sequence[str]
     """Candidates, in order; after the last comes the first."""
 
-    key: str
+    key: str = field(repr=False)
     greeting_timeout: float = 10.0
     ping_interval: float = 5.0
     ping_timeout: float = 10.0
@@ -108,6 +116,9 @@ class Endpoint:
         self._instance = secrets.token_bytes(16)
         self._timer = trio.Event()
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
+        self._attempts = trio.CancelScope()  # dialling, and the waits in between
+        self._failures = 0  # in a row
+        self._not_before: dict[str, float] = {}  # url -> when the node wants to see us again
 
     # -- what a role adds
 
@@ -138,44 +149,70 @@ class Endpoint:
             nursery.cancel_scope.cancel()
 
     def reconnect(self, settings: EndpointSettings, dial: Dial) -> None:
-        """From now on use these; the link of the moment is left for a new one."""
+        """From now on use these; the link of the moment, or the attempt, is left for a new one."""
         self.settings, self._dial = settings, dial
+        self._not_before.clear()
         if self.link is not None:
             self.link.end(Reason.DONE, "the endpoint was configured anew")
+        else:  # a new key must not go to an old server
+            self._attempts.cancel()
 
     async def _keep_linked(self) -> None:
-        backoff = Backoff(self.settings.retry_interval)
         await trio.sleep(random.uniform(0, self.settings.first_delay))
-        failures = 0
+        backoff = Backoff(self.settings.retry_interval)
         while True:
-            settings, asked = self.settings, False
-            for url in settings.urls:
-                visit = await self._visit(url)
-                asked = visit.asked_to_go
-                if visit.lasted > _STABLE:
-                    backoff.succeeded()
-                failures = 0 if visit.linked else failures + 1
-                if settings.retries is not None and failures > settings.retries:
-                    raise LinkLost(f"gave up after {failures} attempts: {visit.problem}")
-                if self.settings is not settings:
-                    break
-            backoff.longest = self.settings.retry_interval
-            if not asked:  # else: make before break, at once
-                await trio.sleep(backoff.next_delay(_HURRY if self.tunnels else None))
+            with trio.CancelScope() as self._attempts:
+                await self._go_round(self.settings, backoff)
+
+    async def _go_round(self, settings: EndpointSettings, backoff: Backoff) -> None:
+        """Each candidate once, but for those that want to be left alone; and a wait.
+
+        Also where a link was lost the next candidate waits its jitter: the other devices of a node
+        that died go there, too. Where a node asked us to go, nothing is waited for.
+        """
+        backoff.longest = settings.retry_interval
+        candidates = await self._candidates(settings.urls)
+        for url in candidates:
+            visit = await self._visit(url)
+            self._failures = 0 if visit.linked else self._failures + 1
+            if settings.retries is not None and self._failures > settings.retries:
+                raise LinkLost(f"gave up after {self._failures} attempts: {visit.problem}")
+            if visit.linked and visit.lasted > _STABLE:
+                backoff.succeeded()
+            if self.settings is not settings:
+                return
+            if not visit.asked_to_go and (visit.linked or url is candidates[-1]):
+                hurry = self.tunnels and not isinstance(visit.problem, LinkRefused)
+                await trio.sleep(backoff.next_delay(_HURRY if hurry else None))
+
+    async def _candidates(self, urls: Sequence[str]) -> list[str]:
+        """Those that may be dialled now; waits until there is one."""
+        due = {url: self._not_before.get(url, -math.inf) for url in urls}
+        await trio.sleep_until(min(due.values()))
+        return [url for url in urls if due[url] <= trio.current_time()]
+
+    def _hold_off(self, url: str, frame: Bye) -> None:
+        wait = min(frame.retry_after_ms / 1000, _LONGEST_HOLD_OFF)
+        self._not_before[url] = trio.current_time() + wait
 
     async def _visit(self, url: str) -> Visit:
         """One attempt, until it failed, or its link was lost, or its node asked us to go."""
         assert self._visits is not None
         visit = Visit(url)
         self._visits.start_soon(self._try, visit)
-        await visit.settled.wait()
+        try:
+            await visit.settled.wait()
+        except trio.Cancelled:
+            visit.scope.cancel()
+            raise
         if isinstance(visit.problem, LinkRefused):
             self.on_refused(visit.problem)
         return visit
 
     async def _try(self, visit: Visit) -> None:
         try:
-            await self._one_link(visit)
+            with visit.scope:
+                await self._one_link(visit)
         except (LinkLost, LinkRefused) as error:
             visit.problem = error
             self._lost(visit)
@@ -186,7 +223,7 @@ class Endpoint:
         """Dial, greet, and run one link until it is lost. Always raises."""
         self.notices.emit("connecting", url=visit.url)
         async with self._dial(visit.url) as transport:
-            welcome = await self._greet(transport)
+            welcome = await self._greet(transport, visit.url)
             self._refusals.clear()
             settings = self.settings
             link = visit.link = Link(
@@ -199,8 +236,11 @@ class Endpoint:
             if welcome.notice:
                 _log.warning("%s", welcome.notice)
                 self.notices.emit("notice", text=welcome.notice)
-            self.on_linked()
-            await link.run(partial(self._on_message, visit, link))
+            try:
+                self.on_linked()
+                await link.run(partial(self._on_message, visit, link))
+            finally:  # `say_goodbye` waits for it
+                link.over.set()
 
     def _begin(self, visit: Visit, link: Link) -> None:
         """This is the link of the moment from here on; one that is still up is left."""
@@ -210,7 +250,7 @@ class Endpoint:
         if old is not None and old.link is not None:
             self._leaving.add(old.link)
 
-    async def _greet(self, transport: Transport) -> Welcome:
+    async def _greet(self, transport: Transport, url: str) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         hello = Hello(
@@ -226,14 +266,15 @@ class Endpoint:
         try:
             with trio.fail_after(settings.greeting_timeout):
                 await transport.send(encode(hello))
-                answer = decode(await transport.receive())
+                answer = _decode(await transport.receive())
         except trio.TooSlowError:
             raise LinkLost(f"no greeting within {settings.greeting_timeout:g} s") from None
         except RemoteProtocolError as error:
             raise LinkLost(f"the node greeted with nonsense: {error}") from None
-        if isinstance(answer, Bye) and answer.reason in _ELSEWHERE:
-            raise LinkLost(f"the node takes no links: {answer.text}")
         if isinstance(answer, Bye):
+            self._hold_off(url, answer)
+            if answer.reason in _ELSEWHERE:
+                raise LinkLost(f"the node takes no links: {answer.text}")
             raise LinkRefused(Reason.of(answer.reason), answer.text)
         if not isinstance(answer, Welcome):
             raise LinkLost(f"the node greeted with {type(answer).__name__}")
@@ -291,11 +332,11 @@ class Endpoint:
     def _on_message(self, visit: Visit, link: Link, message: bytes) -> None:
         tunnel_id = peek(message).tunnel
         if tunnel_id is None:
-            self._on_link_frame(visit, link, decode(message))
+            self._on_link_frame(visit, link, _decode(message))
             return
         tunnel = self.tunnels.get(tunnel_id)
         try:
-            frame = cast("TunnelFrame | StreamFrame", decode(message))
+            frame = cast("TunnelFrame | StreamFrame", _decode(message))
         except RemoteProtocolError as error:
             # the far end's fault, not the link's: others share the link
             if tunnel is not None:
@@ -320,6 +361,7 @@ class Endpoint:
         elif isinstance(frame, Drain):
             self._on_drain(visit, frame)
         elif isinstance(frame, Bye):
+            self._hold_off(visit.url, frame)
             raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
         elif not isinstance(frame, Pong) and link is self.link:
             self.on_link_frame(cast("LinkFrame", frame))
@@ -354,6 +396,17 @@ class Endpoint:
             tunnel.close(reason, text)
             self.tell(tunnel)
 
+    def leave(self) -> None:
+        """Close all tunnels and say goodbye; each role in its words."""
+
+    async def say_goodbye(self) -> None:
+        """Leave, and wait until the node has heard it, or cannot."""
+        self.leave()
+        if self.link is not None:
+            with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
+                await self.link.over.wait()
+        self.notices.close()
+
     # -- time
 
     def _wake_timer(self) -> None:
@@ -371,6 +424,18 @@ class Endpoint:
             for tunnel in list(self.tunnels.values()):
                 tunnel.tick(now)
                 self.tell(tunnel)
+
+
+def _decode(message: bytes) -> Frame:
+    """The frame, its text for people made fit for a terminal and a log."""
+    frame = decode(message)
+    if isinstance(frame, Data):
+        return frame
+    if isinstance(frame, (Bye, Close, Detached, Reset, Unbound)):
+        return frame._replace(text=printable(frame.text))
+    if isinstance(frame, Welcome):
+        return frame._replace(notice=printable(frame.notice))
+    return frame
 
 
 def _wake(event: StreamReadable | StreamWritable | StreamAccepted | StreamBroken) -> None:

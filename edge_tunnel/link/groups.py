@@ -21,19 +21,33 @@ __all__ = ["lone_error", "open_plain_nursery"]
 
 @contextmanager
 def lone_error() -> Iterator[None]:
-    """Raise the one error of a group instead of the group."""
+    """Raise the one error of a group instead of the group.
+
+    When a task fails in the moment in which all of them are cancelled from outside, the group has
+    Cancelled in it as well. It gives way to the error, as in trio's own unpacking of groups: who
+    goes on after the error is cancelled at the next checkpoint anyway.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if error is group:
+        errors = [each for each in _leaves(group) if not isinstance(each, trio.Cancelled)]
+        if len(errors) != 1:
             raise
+        error = errors.pop()
+        context = error.__context__
         try:
             raise error
         finally:
-            del error  # no reference cycle through its own traceback
+            error.__context__ = context  # not the group that it came in: a tale told twice
+            del error, context, group  # no reference cycle through its own traceback
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import h11
 import trio
 
 from edge_tunnel.config.model import HttpProxy
+from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost
 
 __all__ = ["connect_through"]
@@ -73,7 +74,7 @@ async def _answer(stream: trio.abc.Stream, connection: h11.Connection) -> h11.Re
 
 def _problem(answer: h11.Response, proxy: HttpProxy, where: str) -> str:
     status = answer.status_code
-    reason = bytes(answer.reason).decode("latin-1", "replace")
+    reason = printable(bytes(answer.reason).decode("latin-1"))
     if status in (401, 407):  # 401: tinyproxy, for a wrong login
         return _login_problem(answer, proxy)
     if status in (403, 405):
@@ -88,7 +89,7 @@ def _login_problem(answer: h11.Response, proxy: HttpProxy) -> str:
     offers = [bytes(value) for name, value in answer.headers if name == b"proxy-authenticate"]
     schemes = {offer.split(b" ")[0].decode("latin-1").lower() for offer in offers}
     if "basic" not in schemes:
-        names = ", ".join(sorted(schemes)) or "an unknown login"
+        names = printable(", ".join(sorted(schemes))) or "an unknown login"
         return (
             f"{_name(proxy)} asks for {names}; edge_tunnel can log in with Basic only: "
             "ask for a rule without login, or put a local proxy such as cntlm in between"

@@ -42,19 +42,28 @@ class SharedConnection(trio.abc.Stream):
         self._for_library = bytearray()
         self._changed = trio.lowlevel.ParkingLot()
         self._sending = False
+        self._torn = False  # half a frame went out, and whatever follows would be its rest
         self._turns = trio.lowlevel.ParkingLot()
 
     # -- the library's side, as trio.abc.Stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Also the short way's: nobody writes into the middle of another's frame."""
+        """Also the short way's: nobody writes into the middle of another's frame.
+
+        A send that fails or is cancelled has written nobody knows how much of its frame; from then
+        on nothing is written any more. The closing handshake would be taken for the frame's rest.
+        """
         while self._sending:
             await self._turns.park()
+        if self._torn:
+            raise trio.BrokenResourceError("half a frame was sent")
         self._sending = True
         try:
             await self._stream.send_all(data)
-        except trio.BrokenResourceError:
-            self.ended.set()
+        except BaseException as error:
+            self._torn = True
+            if isinstance(error, trio.BrokenResourceError):
+                self.ended.set()
             raise
         finally:
             self._sending = False
@@ -86,9 +95,8 @@ class SharedConnection(trio.abc.Stream):
         end = self._head.find(_HEAD_ENDS) + len(_HEAD_ENDS)
         if end < len(_HEAD_ENDS):
             return data
-        answer = self._head.split(b" ", 2)
-        self._head = None
-        if answer[0].startswith(b"HTTP/") and answer[1] != b"101":
+        head, self._head = bytes(self._head), None
+        if head.startswith(b"HTTP/") and head.split(maxsplit=2)[1:2] != [b"101"]:
             return data  # a refusal, and its body
         self.taken = True
         self.early = bytes(data[end - before :])

@@ -17,7 +17,6 @@ import trio
 
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.streams import TunnelStream
-from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.reasons import Reason
 
 __all__ = ["reset_socket", "splice"]
@@ -71,8 +70,17 @@ class _Reader:
         self._size = size
         self._timeout = timeout
         self.problem = "the connection was reset"
+        self.broken = False
+        """Whether it was a read that failed."""
 
     async def read(self) -> bytes:
+        try:
+            return await self._read_in_time()
+        except trio.BrokenResourceError:
+            self.broken = True
+            raise
+
+    async def _read_in_time(self) -> bytes:
         if self._timeout == math.inf:
             return await self._sock.receive_some(self._size)
         with trio.move_on_after(self._timeout):
@@ -90,7 +98,7 @@ async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelSc
                 return
             await stream.send_all(data)
     except trio.BrokenResourceError:
-        if stream.core.outgoing.state is not SendState.STOPPED:
+        if reader.broken or stream.core.reason is not None:
             scope.cancel()
         # else the far end wants no more of this; the other way goes on
 

@@ -7,6 +7,9 @@ the middle: a lost link is not an error here, just a pause.
 
 from __future__ import annotations
 
+import math
+from types import TracebackType
+
 import trio
 
 from edge_tunnel.errors import StreamRefused, TunnelEnded
@@ -34,6 +37,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         stream.owner = self
         self._closed = False
         self._ended = False  # send_eof was called
+        self._stopped = False  # the far end did not want everything; the core forgets that
         self._sending = _Turn("another task is sending on this stream")
         self._receiving = _Turn("another task is receiving from this stream")
         self._changed_out = trio.lowlevel.ParkingLot()
@@ -50,6 +54,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     def writable(self) -> None:
         """Look again at what can be written, or whether the stream is accepted or over."""
+        self._stopped = self._stopped or self.core.outgoing.state is SendState.STOPPED
         self._changed_out.unpark_all()
 
     # -- sending
@@ -133,10 +138,13 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     async def wait_delivered(self) -> None:
         """After `send_eof`: wait until the far end has delivered every byte and the end.
 
-        Raises BrokenResourceError if the stream is reset instead.
+        Raises BrokenResourceError if the stream is reset instead, or if the far end stopped
+        receiving before it had everything.
         """
         while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING):
             await self._changed_out.park()
+        if self._stopped:
+            raise trio.BrokenResourceError("the far end receives no more")
         if self.core.outgoing.state is SendState.BROKEN:
             raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
 
@@ -153,16 +161,38 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self.writable()
 
     async def aclose(self) -> None:
-        """End what is sent, read no more. What was sent is still delivered, in the background."""
-        if not self._closed:
-            self._closed = True
-            if self.core.reason is None:
-                self._end()
-                if self.core.incoming.state is not ReceiveState.DONE:
-                    self.core.stop()
-            self.readable()
-            self.writable()
+        """End what is sent, read no more. What was sent is still delivered, in the background.
+
+        Whoever is cancelled here had more to do: then, unless `send_eof` has said that all is
+        sent, the stream is reset, so that the far end does not take a part for the whole.
+        """
+        cancelled = trio.current_effective_deadline() == -math.inf
+        self._close(whole=self._ended or not cancelled)
         await trio.lowlevel.checkpoint()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """As `aclose`; leaving the block by an error is like being cancelled."""
+        self._close(whole=self._ended or error is None)
+        await self.aclose()
+
+    def _close(self, *, whole: bool) -> None:
+        if self._closed:
+            return
+        if not whole:
+            self.abort(Reason.RESET, "the sender broke off")
+            return
+        self._closed = True
+        if self.core.reason is None:
+            self._end()
+            if self.core.incoming.state is not ReceiveState.DONE:
+                self.core.stop()
+        self.readable()
+        self.writable()
 
     # -- inside
 

@@ -19,6 +19,9 @@ class Visit:
         self.link: Link | None = None
         self.problem: LinkLost | LinkRefused | None = None
         self.asked_to_go = False
+        self.scope = trio.CancelScope()
+        """Around all of it; cancelled where the endpoint was configured anew while it dials."""
+
         self.settled = trio.Event()
         """Set when it is time for another: it is over, or its node asked us to go."""
 

@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 import trio
 import trio_websocket
 
+from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.express import Splitter, pack
 from edge_tunnel.link.groups import open_plain_nursery
@@ -199,15 +200,29 @@ async def serve(
 
 @asynccontextmanager
 async def _connection_nursery(wire: SharedConnection) -> AsyncIterator[trio.Nursery]:
-    """Where trio_websocket's reader task runs; the stream is closed in any case."""
+    """Where trio_websocket's reader task runs; the stream is closed in any case.
+
+    That task dies of some things that a peer can send, such as a header that is not ASCII. It is
+    the end of this connection; an error of the block stays what it is.
+    """
+    ours: BaseException | None = None
     try:
         async with open_plain_nursery() as nursery:
-            yield nursery
+            try:
+                yield nursery
+            except BaseException as error:
+                ours = error
+                raise
             nursery.cancel_scope.cancel()
     except trio_websocket.ConnectionRejected as rejected:
         raise LinkLost(_rejection(rejected)) from None
     except trio_websocket.HandshakeError as error:
         raise LinkLost(f"the WebSocket handshake failed: {error!r}") from None
+    except Exception as error:
+        if isinstance(ours, Exception):
+            raise ours from None
+        text = f"the other end does not speak WebSocket as it should ({type(error).__name__})"
+        raise LinkLost(text) from error
     finally:
         await trio.aclose_forcefully(wire)
 
@@ -245,9 +260,11 @@ async def _closing(transport: WebSocketTransport) -> AsyncIterator[WebSocketTran
 def _why(reason: trio_websocket.CloseReason | None) -> str:
     if reason is None or reason.code == 1006:
         return "the connection was lost"
-    return f"the peer closed the WebSocket ({reason.code} {reason.reason or reason.name})"
+    text = printable(reason.reason or reason.name)
+    return f"the peer closed the WebSocket ({reason.code} {text})"
 
 
 def _rejection(rejected: trio_websocket.ConnectionRejected) -> str:
     body = (rejected.body or b"").decode("utf-8", "replace").strip()[:200]
-    return f"the server answered {rejected.status_code} to the WebSocket handshake: {body or '-'}"
+    what = printable(body) or "-"
+    return f"the server answered {rejected.status_code} to the WebSocket handshake: {what}"

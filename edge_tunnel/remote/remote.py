@@ -15,7 +15,7 @@ import trio
 
 from edge_tunnel.config.model import HttpProxy, TlsSettings
 from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, TunnelEnded
-from edge_tunnel.link.dialling import Dial, dial_websocket
+from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
@@ -237,7 +237,7 @@ async def open_remote(
       http_proxy: the HTTP proxy to go through.
 
     Raises:
-      ConfigError: a certificate file cannot be used.
+      ConfigError: an address is none, or a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
       LinkLost: `retries` is used up.
     """
@@ -249,16 +249,15 @@ async def open_remote(
         ping_timeout=ping_timeout,
         retries=retries,
     )
-    dial = dial or dial_websocket(connect_timeout, tls, http_proxy)
+    if dial is None:
+        for url in settings.urls:
+            parse_url(url)  # said now, and not when the link is lost
+        dial = dial_websocket(connect_timeout, tls, http_proxy)
     async with open_plain_nursery() as nursery:
         remote = Remote(settings, dial, resume_timeout)
         nursery.start_soon(remote.run)
         try:
             yield remote
         finally:
-            remote.leave()
-            if remote.link is not None:
-                with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
-                    await remote.link.over.wait()
-            remote.notices.close()
+            await remote.say_goodbye()
             nursery.cancel_scope.cancel()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import select
-from contextlib import suppress
 
 import trio
 
@@ -19,7 +18,6 @@ from edge_tunnel.errors import TunnelEnded
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA
-from edge_tunnel.protocol.sending import SendState
 
 __all__ = ["carry_stdio", "write_fully"]
 
@@ -50,12 +48,15 @@ async def carry_stdio(stream: TunnelStream, stdin: int = 0, stdout: int = 1) -> 
 
 
 async def _outcome(stream: TunnelStream) -> bool:
-    with suppress(trio.BrokenResourceError):
+    delivered = True
+    try:
         await stream.wait_delivered()
+    except trio.BrokenResourceError:
+        delivered = False
     if stream.core.reason is not None:
         cause = TunnelEnded(stream.core.reason, stream.core.text)
         raise trio.BrokenResourceError("the stream was reset") from cause
-    return stream.core.outgoing.state is SendState.DONE
+    return delivered
 
 
 async def _from_stdin(

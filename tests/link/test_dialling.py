@@ -15,8 +15,9 @@ import pytest
 import trio
 import trustme
 
-from edge_tunnel import HttpProxy, LinkLost, Secret, TlsSettings
+from edge_tunnel import HttpProxy, LinkLost, Secret, Service, TlsSettings, open_remote
 from edge_tunnel.config.model import CertificateCriteria
+from edge_tunnel.edge.services import Refusal, connect_service
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.dialling import dial_websocket, parse_url
 from edge_tunnel.link.transport import Transport
@@ -35,6 +36,10 @@ PASSWORD = "open sesame"
         ("wss://node", ("node", 443, "/Thingworx/WS", "node")),
         ("ws://node/", ("node", 80, "/Thingworx/WS", "node")),
         ("wss://[::1]:8443/x/y", ("::1", 8443, "/x/y", "[::1]:8443")),
+        (
+            "wss://b\u00fccher.example/x?y=z",
+            ("xn--bcher-kva.example", 443, "/x?y=z", "xn--bcher-kva.example"),
+        ),
     ],
 )
 def test_url(url: str, expected: tuple[object, ...]) -> None:
@@ -43,11 +48,30 @@ def test_url(url: str, expected: tuple[object, ...]) -> None:
     assert (address.host, address.port, address.path, address.host_header) == expected
 
 
-@pytest.mark.parametrize("url", ["", "node", "http://node", "ws://", "ws://x:port", "ws://[::1"])
-def test_not_a_url(url: str) -> None:
-    """Anything else is one clear line."""
-    with pytest.raises(ConfigError, match="URL"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "node", "http://node", "ws://", "ws://x:port", "ws://[::1",
+        "ws://a..b", f"ws://{'x' * 64}.example", "ws://.example", "ws://a b", "ws://x/a b", "ws://x/\u00fc",
+        "ws://me:secret@node", "http://me:secret@node",
+    ],
+)  # fmt: skip
+async def test_not_a_url(url: str) -> None:
+    """Anything else is one clear line, at once, and with no secret in it."""
+    with pytest.raises(ConfigError, match="URL") as error:
         parse_url(url)
+    assert "secret" not in str(error.value)
+    with pytest.raises(ConfigError):
+        async with open_remote([url], "key"):
+            await trio.sleep_forever()
+
+
+async def test_a_proxy_or_a_service_with_no_name() -> None:
+    """What only the resolver refuses is an attempt that failed, not the end of the endpoint."""
+    with pytest.raises(LinkLost, match="not a host name"):
+        await greeted(1, host="127.0.0.1", proxy=HttpProxy(host="a..b"), plain=True)
+    with pytest.raises(Refusal, match="not a host name"):
+        await connect_service(Service(name="x", host="a..b", port=1), 1)
 
 
 # -- TLS

@@ -26,6 +26,7 @@ from edge_tunnel import (
     open_remote,
 )
 from edge_tunnel.edge.edge import Edge
+from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.testing.cluster import KEY, Cluster, open_cluster
 
 RST = struct.pack("ii", 1, 0)
@@ -176,6 +177,32 @@ async def test_user_goes_while_the_service_writes() -> None:
         await user.receive_some(1000)
         await user.aclose()
         await stopped.wait()
+
+
+@pytest.mark.parametrize("last_words", [b"unwanted", b""])
+async def test_who_reads_no_more_still_sends(last_words: bytes) -> None:
+    """The user stopped reading; long after that was settled the service says something, or ends."""
+    said, got = trio.Event(), trio.Event()
+
+    async def serve(sock: trio.SocketStream) -> None:
+        assert await sock.receive_some(1) == b"!"
+        await (sock.send_all(last_words) if last_words else sock.send_eof())
+        said.set()
+        assert await read_all(sock) == b" and the rest"
+        got.set()
+
+    async with rig(serve) as the:
+        stream = await the.remote.open_stream("device", "tcp")
+        stream.stop_receiving()
+        (tunnel,) = the.edge.tunnels.values()
+        while tunnel.streams[1].outgoing.state is not SendState.DONE:
+            await trio.lowlevel.checkpoint()
+        await stream.send_all(b"!")
+        await said.wait()
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the edge has read it
+        await stream.send_all(b" and the rest")
+        await stream.send_eof()
+        await got.wait()
 
 
 @pytest.mark.parametrize("who", ["user", "service"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -109,3 +110,90 @@ async def test_refusals_have_a_cause(
                 await stream.receive_some()
             assert "the service failed: ZeroDivisionError" in str(caught.value.__cause__)
             assert not isinstance(caught.value.__cause__, StreamRefused)
+
+
+@pytest.mark.parametrize("how", ["error", "timeout", "group"])
+async def test_a_service_that_breaks_off_makes_no_end(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    """An application's own service fails in its answer: its user must not take that for all."""
+
+    async def half(stream: TunnelStream) -> None:
+        if how == "timeout":
+            with trio.fail_after(1):
+                await stream.send_all(b"half of ")
+                await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            await stream.send_all(b"half of ")
+            nursery.start_soon(_fail)
+            if how == "error":
+                raise ZeroDivisionError
+
+    with trio.fail_after(100):
+        async with open_bench(services={"half": half}) as bench:
+            for _ in range(40):  # an END on its way before the RESET is not always read before it
+                stream = await bench.remote.open_stream("device", "half")
+                with pytest.raises(trio.BrokenResourceError):
+                    while True:
+                        assert await stream.receive_some()
+
+
+async def _fail() -> None:
+    raise trio.BrokenResourceError
+
+
+@pytest.mark.parametrize("how", ["error", "cancelled", "forcefully"])
+async def test_a_stream_that_is_left_in_the_middle_is_reset(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    """Whoever leaves its block by an error, or is cancelled in it, has not sent all."""
+    got: list[bytes | None] = []
+
+    async def listen(stream: TunnelStream) -> None:
+        try:
+            async for data in stream:
+                got.append(data)
+            got.append(b"")
+        except trio.BrokenResourceError:
+            got.append(None)
+            raise
+
+    with trio.fail_after(100):
+        async with open_bench(services={"listen": listen}) as bench:
+            stream = await bench.remote.open_stream("device", "listen")
+            if how == "forcefully":
+                await stream.send_all(b"half")
+                await trio.aclose_forcefully(stream)
+            else:
+                await _leave(stream, how)
+            await trio.sleep(1)
+    assert got[-1] is None
+
+
+async def _leave(stream: TunnelStream, how: str) -> None:
+    with contextlib.suppress(ZeroDivisionError), trio.CancelScope() as scope:
+        async with stream:
+            await stream.send_all(b"half")
+            if how == "error":
+                raise ZeroDivisionError
+            scope.cancel()
+            await stream.send_all(b" and the rest")
+
+
+async def test_what_was_ended_stays_ended(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """After `send_eof` the stream may be left in any way: what was sent is whole."""
+    got: list[bytes] = []
+
+    async def listen(stream: TunnelStream) -> None:
+        got.append(b"".join([data async for data in stream]))
+
+    with trio.fail_after(100):
+        async with open_bench(services={"listen": listen}) as bench:
+            stream = await bench.remote.open_stream("device", "listen")
+            await stream.send_all(b"all")
+            await stream.send_eof()
+            await trio.aclose_forcefully(stream)
+            await trio.sleep(1)
+    assert got == [b"all"]

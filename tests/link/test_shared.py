@@ -1,0 +1,73 @@
+"""link/shared.py: two users of one connection, and neither writes into the other's frame."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from edge_tunnel.errors import LinkLost
+from edge_tunnel.link.shared import SharedConnection
+from edge_tunnel.link.transport import Transport
+from edge_tunnel.link.websocket import open_client, serve
+from edge_tunnel.testing.wire import wire_pair
+
+CAPACITY = 1000
+FRAME_HEAD = 8  # of a masked frame of this size
+REST = 4  # bytes of the torn frame that did not get out: fewer than CLOSE has
+
+
+async def test_what_follows_a_torn_frame_is_not_taken_for_its_rest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A send is cancelled in a frame, and the goodbye must not fill the hole that it left."""
+    near, far = wire_pair(CAPACITY)
+    cancelled = trio.Event()
+    got: list[bytes] = []
+
+    async def listen(transport: Transport) -> None:
+        await cancelled.wait()
+        with pytest.raises(LinkLost):
+            while True:
+                got.append(await transport.receive())
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: serve(far, listen, peer="test", timeout=5))
+            async with open_client(near, host="h", path="/", peer="p", timeout=5) as transport:
+                with trio.move_on_after(1):
+                    await transport.send(b"x" * (CAPACITY - FRAME_HEAD + REST))
+                cancelled.set()
+                with pytest.raises(LinkLost):
+                    await transport.send(b"more")
+    assert got == []
+
+
+async def test_whoever_waits_for_a_torn_frame_writes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The library's answer may wait for our frame; when that is torn, so is the connection."""
+    near, far = wire_pair(CAPACITY)
+    shared = SharedConnection(near)
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            frame = await nursery.start(_send_cancellable, shared)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(_send_in_vain, shared)
+            await trio.testing.wait_all_tasks_blocked()
+            frame.cancel()
+        assert await far.receive_some() == b"x" * CAPACITY
+        assert near.pending() == 0
+
+
+async def _send_cancellable(
+    shared: SharedConnection, task_status: trio.TaskStatus[trio.CancelScope]
+) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await shared.send_all(b"x" * (CAPACITY + REST))
+
+
+async def _send_in_vain(shared: SharedConnection) -> None:
+    with pytest.raises(trio.BrokenResourceError):
+        await shared.send_all(b"y")
