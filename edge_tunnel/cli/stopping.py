@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.remote.stdio import read_some
 
 __all__ = ["Stop", "open_stop"]
 
@@ -73,7 +73,7 @@ async def _on_signal(signals: AsyncIterator[int], stop: Stop) -> None:
 async def _on_stdin_end(stop: Stop) -> None:
     """In a thread, since stdin may be anything; what comes is not looked at."""
     try:
-        while await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True):
+        while await trio.to_thread.run_sync(read_some, 0, abandon_on_cancel=True):
             pass
     except OSError:  # closed already, or its other end is gone
         pass

@@ -20,7 +20,7 @@ from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
-from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import lone_error, open_plain_nursery
@@ -61,6 +61,10 @@ _CONNECT_TIMEOUT: Final = 10.0
 
 _IDLE_CHECK: Final = 60.0
 """Seconds between two looks at idle tunnels, at the most: one wake-up a minute."""
+
+_LAST_EPOCH: Final = 2**62
+"""An epoch that no clock makes for millions of years; whoever uses it, or a higher one, is not to
+be beaten, or there would soon be no number left to bind with."""
 
 _REBIND_DELAY: Final = 60.0
 """Seconds until a thing that another edge took over is bound again. Two devices with one name
@@ -122,12 +126,13 @@ class Edge(Endpoint):
         )
 
     async def wait_bound(self) -> None:
-        """Wait until every thing is bound."""
-        if self._bound >= set(self.config.things):
-            return
-        async for _ in self.notices.subscribe():
-            if self._bound >= set(self.config.things):
-                return
+        """Wait until every thing is bound. Raises LinkLost: the edge was closed before."""
+        with self.notices.subscribe() as notices:
+            while not self._bound >= set(self.config.things):
+                try:
+                    await notices.receive()
+                except trio.EndOfChannel:
+                    raise LinkLost("the edge was closed") from None
 
     # -- binding
 
@@ -144,14 +149,16 @@ class Edge(Endpoint):
         self.send(Bind(thing, self._bind_epoch))
 
     def on_link_frame(self, frame: LinkFrame) -> None:
-        if isinstance(frame, Bound):
+        if not isinstance(frame, (Bound, Unbound)):
+            super().on_link_frame(frame)
+        elif frame.thing not in self.config.things:
+            pass  # the answer to a bind that the configuration has taken back, if to any
+        elif isinstance(frame, Bound):
             self._bound.add(frame.thing)
             self.leave_links()
             self.notices.emit("bound", thing=frame.thing, url=self.url, epoch=frame.epoch)
-        elif isinstance(frame, Unbound):
-            self._on_unbound(frame)
         else:
-            super().on_link_frame(frame)
+            self._on_unbound(frame)
 
     def _on_unbound(self, frame: Unbound) -> None:
         reason = Reason.of(frame.reason)
@@ -160,7 +167,9 @@ class Edge(Endpoint):
             self.notices.emit("unbound", thing=frame.thing, reason=frame.text or reason.text)
             _log.warning("%s was unbound: %s", frame.thing, frame.text or reason.text)
             self._nursery.start_soon(self._bind_again_later, frame.thing, frame.epoch)
-        elif reason is Reason.SUPERSEDED:  # our clock is behind the epoch of an earlier bind
+        elif (
+            reason is Reason.SUPERSEDED and frame.epoch < _LAST_EPOCH
+        ):  # our clock is behind the epoch of an earlier bind
             self._bind(frame.thing, beat=frame.epoch)
         else:
             self.notices.emit("bind_refused", thing=frame.thing, reason=frame.text or reason.text)
@@ -168,7 +177,7 @@ class Edge(Endpoint):
 
     async def _bind_again_later(self, thing: str, beat: int) -> None:
         await trio.sleep(_REBIND_DELAY)
-        if thing not in self._bound:
+        if thing in self.config.things and thing not in self._bound and beat < _LAST_EPOCH:
             self._bind(thing, beat)
 
     # -- tunnels
@@ -261,6 +270,9 @@ class Edge(Endpoint):
         except Refusal as refusal:
             stream.abort(refusal.reason, refusal.text)
             self.notices.emit("stream_refused", reason=refusal.text, **about)
+        except Exception as error:  # noqa: BLE001 - a bug met by one stream is not everybody's end
+            _log.exception("the service %s failed", about["service"])
+            stream.abort(Reason.INTERNAL_ERROR, f"the service failed: {type(error).__name__}")
 
     async def _serve_tcp(
         self, stream: TunnelStream, service: Service, about: Mapping[str, object]
@@ -283,9 +295,6 @@ class Edge(Endpoint):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             _log.info("stream %s of %s: %s", stream.core.id, about["service"], error)
             stream.abort(Reason.RESET, "the service broke off")
-        except Exception as error:  # noqa: BLE001 - an application's bug must not end the edge
-            _log.exception("the service %s failed", about["service"])
-            stream.abort(Reason.INTERNAL_ERROR, f"the service failed: {type(error).__name__}")
 
     # -- as time goes by
 

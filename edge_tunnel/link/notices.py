@@ -8,7 +8,8 @@ newest and counts it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,6 +45,7 @@ class Notices:
     def __init__(self) -> None:
         self._channels: set[trio.MemorySendChannel[Notice]] = set()
         self._calls: list[Callable[[Notice], None]] = []
+        self._closed = False
         self.dropped = 0
 
     def emit(self, event: str, **data: object) -> None:
@@ -66,14 +68,22 @@ class Notices:
         """Call `function` for each notice, at once (it must not wait)."""
         self._calls.append(function)
 
-    def subscribe(self) -> AsyncIterator[Notice]:
-        """Iterate over what happens from now on; ends with `close`."""
+    def subscribe(self) -> trio.MemoryReceiveChannel[Notice]:
+        """Iterate over what happens from now on; ends with `close`.
+
+        Who stops listening before that closes it (``with notices.subscribe() as ...``) or drops it.
+        """
         sender, receiver = trio.open_memory_channel[Notice](_QUEUE)
-        self._channels.add(sender)
+        if self._closed:
+            sender.close()
+        else:
+            self._channels.add(sender)
+            weakref.finalize(receiver, self._channels.discard, sender)
         return receiver
 
     def close(self) -> None:
         """Nothing more will happen: every iteration ends."""
+        self._closed = True
         for channel in self._channels:
             channel.close()
         self._channels.clear()

@@ -41,12 +41,19 @@ async def forward(
 ) -> None:
     """Listen on a local address until cancelled; port 0: any free one.
 
+    A name may mean several addresses, and any free port would be another one on each: then only
+    the first is opened.
+
     With ``await nursery.start(...)``: returns (host, port) once the port is open.
 
     Raises:
       OSError: the port cannot be opened.
     """
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    if port == 0:
+        for other in listeners[1:]:
+            await other.aclose()
+        del listeners[1:]
     bound = listeners[0].socket.getsockname()
     remote.notices.emit("listening", host=bound[0], port=bound[1], thing=thing, service=service)
     task_status.started((bound[0], bound[1]))

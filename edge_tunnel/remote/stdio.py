@@ -19,7 +19,7 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA
 
-__all__ = ["carry_stdio", "write_fully"]
+__all__ = ["carry_stdio", "read_some", "write_fully"]
 
 
 async def carry_stdio(stream: TunnelStream, stdin: int = 0, stdout: int = 1) -> bool:
@@ -64,7 +64,7 @@ async def _from_stdin(
 ) -> None:
     try:
         with reading:
-            while data := await trio.to_thread.run_sync(_read, fd, abandon_on_cancel=True):
+            while data := await trio.to_thread.run_sync(read_some, fd, abandon_on_cancel=True):
                 await stream.send_all(data)
         await stream.send_eof()
     except trio.BrokenResourceError:
@@ -85,17 +85,17 @@ async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope
         _show_end(fd)
 
 
-def _read(fd: int) -> bytes:
-    """Blocks, also where whoever shares the descriptor has made it non-blocking."""
-    try:
-        return os.read(fd, MAX_DATA)
-    except BlockingIOError:
-        select.select([fd], [], [])
-        return _read(fd)
+def read_some(fd: int) -> bytes:
+    """What comes next, b"" at the end. Blocks, also where others have made `fd` non-blocking."""
+    while True:
+        try:
+            return os.read(fd, MAX_DATA)
+        except BlockingIOError:
+            select.select([fd], [], [])
 
 
 def write_fully(fd: int, data: bytes | bytearray) -> None:
-    """All of it, however little the descriptor takes at once. Blocks, as `_read` does."""
+    """All of it, however little the descriptor takes at once. Blocks, as `read_some` does."""
     view = memoryview(data)
     while view:
         view = view[_write(fd, view) :]

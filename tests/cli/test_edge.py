@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import trio
 
 from edge_tunnel.cli.exits import Exit
 from edge_tunnel.testing import open_relay
+from edge_tunnel.testing.processes import our_command
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Bench
@@ -42,6 +44,21 @@ async def test_it_ends_with_its_parent(bench: Bench) -> None:
     await edge.event("connect_failed")
     assert edge.process.stdin is not None
     await edge.process.stdin.aclose()
+    with trio.fail_after(3):
+        assert await edge.process.wait() == Exit.DONE
+
+
+async def test_a_stdin_that_does_not_block(bench: Bench) -> None:
+    """Some parents make it so; that nothing is there yet is not the end."""
+    bench.site.port = 9  # nobody listens there
+    config = bench.site.write_config(bench.services)
+    words = our_command("edge", "--config", str(config), "--json", "--exit-with-stdin")
+    stdin, ours = os.pipe()
+    os.set_blocking(stdin, False)
+    edge = await bench.site.start_program("edge", words, stdin=stdin)
+    os.close(stdin)
+    await edge.event("connect_failed", 3)
+    os.close(ours)
     with trio.fail_after(3):
         assert await edge.process.wait() == Exit.DONE
 
