@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,8 +19,9 @@ import trio
 
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
+from edge_tunnel.remote.stdio import write_fully
 
-__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging", "write_fully"]
+__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging"]
 
 _QUEUE: Final = 1024
 """Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
@@ -128,13 +128,6 @@ class Reporter:
             text = json_line("dropped", count=self.dropped)
             self._offer(text if self._as_json else f"{self.dropped} events were not printed")
         self._queue.close()
-
-
-def write_fully(fd: int, data: bytes) -> None:
-    """All of it, however little the pipe takes at once. Blocks."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 @asynccontextmanager

@@ -22,9 +22,11 @@ class Exit(enum.IntEnum):
 
     DONE = 0
     USAGE = 64
+    UNREADABLE = 65
     NO_SUCH_THING = 68
     SERVICE_NOT_ALLOWED = 69
     INTERNAL = 70
+    CANNOT_CREATE = 73
     COULD_NOT_CONNECT = 75
     REFUSED_BY_DEVICE = 76
     NOT_AUTHORISED = 77
@@ -34,9 +36,11 @@ class Exit(enum.IntEnum):
 _MEANINGS: Final = {
     Exit.DONE: "done, or ended by SIGTERM or SIGINT",
     Exit.USAGE: "the command line is wrong",
+    Exit.UNREADABLE: "the text of a configuration cannot be read (check-config)",
     Exit.NO_SUCH_THING: "no such thing: no device is bound under that name",
     Exit.SERVICE_NOT_ALLOWED: "the service is not on the device's list",
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",
+    Exit.CANNOT_CREATE: "the output file cannot be written (convert-config)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
     Exit.REFUSED_BY_DEVICE: "refused by the device, or by the service behind it",
     Exit.NOT_AUTHORISED: "not authorised: the key is not accepted",

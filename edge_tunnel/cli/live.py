@@ -8,8 +8,9 @@ from typing import Final
 
 import trio
 
-from edge_tunnel.cli.events import Reporter, write_fully
+from edge_tunnel.cli.events import Reporter
 from edge_tunnel.remote.remote import Remote, RemoteStatistics
+from edge_tunnel.remote.stdio import write_fully
 
 __all__ = ["CLEAR_LINE", "human_bytes", "show_live"]
 

@@ -26,7 +26,6 @@ from edge_tunnel.config.origins import Origin, OriginKind
 from edge_tunnel.config.proxy import (
     ListenAddress,
     NodeLimits,
-    NodeLinkSettings,
     ProxyConfig,
     ProxyInspection,
     inspect_proxy_config,
@@ -48,7 +47,6 @@ __all__ = [
     "ListenAddress",
     "LoadedConfig",
     "NodeLimits",
-    "NodeLinkSettings",
     "Origin",
     "OriginKind",
     "ProxyConfig",

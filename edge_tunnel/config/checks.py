@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from edge_tunnel.config.build import Built
+from edge_tunnel.config.files import is_there
 from edge_tunnel.config.model import EdgeConfig
 from edge_tunnel.config.scalars import shortened
 
@@ -90,7 +90,7 @@ def _files(config: EdgeConfig, built: Built) -> None:
     }
     for target, paths in named.items():
         for path in paths:
-            if path is not None and not Path(path).exists():
+            if path is not None and not is_there(path):
                 message = f"there is no file {shortened(path)} on this machine"
                 _remark(built, target, message, "correct the path, or put the file there")
 

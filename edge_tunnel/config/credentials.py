@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_tunnel.config.files import readable_by_all
+from edge_tunnel.config.files import is_there, readable_by_all
 from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.origins import DEFAULT, Origin, OriginKind
 from edge_tunnel.config.secret import Secret
@@ -101,7 +101,7 @@ class _Chooser:
             origin = Origin(OriginKind.ENVIRONMENT, place.variable)
             return Chosen(Secret(self._environ[place.variable].strip()), origin)
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
-        if directory and (Path(directory) / place.credential).is_file():
+        if directory and is_there(Path(directory) / place.credential):
             path = Path(directory) / place.credential
             return _from_file(path, OriginKind.CREDENTIALS, str(path), None, findings)
         named = self._section.values.get(place.file_target)

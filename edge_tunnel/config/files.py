@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 from edge_tunnel.config.findings import Findings
 
-__all__ = ["MAX_FILE", "decoded", "read_bytes", "readable_by_all"]
+__all__ = ["MAX_FILE", "decoded", "is_there", "read_bytes", "readable_by_all"]
 
 MAX_FILE = 1024 * 1024
 """Bytes. Real files have a few kilobytes; the bound keeps reading one within a second."""
@@ -49,3 +50,9 @@ def readable_by_all(path: Path) -> bool:
         return bool(path.stat().st_mode & stat.S_IROTH)
     except (OSError, ValueError):
         return False
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file. False for what cannot be a name: too long, a NUL in it
+    (`Path.exists` raises for these before Python 3.14)."""
+    return os.path.exists(path)  # noqa: PTH110 - see above

@@ -10,11 +10,7 @@
     handshake_timeout = 10        # seconds
     max_unauthenticated = 256
     max_links = 20000
-    max_message_size = 1048576    # bytes
-
-    [link]
-    ping_interval = 5             # seconds of silence before a ping
-    ping_timeout = 10             # seconds of silence after it that end a link
+    max_silence = 600             # seconds that an endpoint may ask for
 """
 
 from __future__ import annotations
@@ -39,7 +35,6 @@ from edge_tunnel.config.walk import Section
 __all__ = [
     "ListenAddress",
     "NodeLimits",
-    "NodeLinkSettings",
     "ProxyConfig",
     "ProxyInspection",
     "inspect_proxy_config",
@@ -71,19 +66,9 @@ class NodeLimits:
     max_links: int = 20_000
     """Links at once, edges and remotes together."""
 
-    max_message_size: int = 1024 * 1024
-    """Bytes of one WebSocket message; a larger one ends its link."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeLinkSettings:
-    """How a node notices that an endpoint is gone. Seconds."""
-
-    ping_interval: float = 5.0
-    """A link that has been silent this long is pinged."""
-
-    ping_timeout: float = 10.0
-    """Silence after a ping that ends the link."""
+    max_silence: float = 600.0
+    """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
+    exist. The endpoints ping; a node only listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +80,6 @@ class ProxyConfig:
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     limits: NodeLimits = field(default_factory=NodeLimits)
-    link: NodeLinkSettings = field(default_factory=NodeLinkSettings)
     log_level: str = "INFO"
 
 
@@ -144,12 +128,9 @@ _TABLE = Table(
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
-        # An edge sends messages of 64 KiB unless its file says otherwise.
-        _rule("limits", "max_message_size", Whole(low=66_560, high=2**30, unit="bytes")),
-        _rule("link", "ping_interval", Duration(scale=1, low=0.1)),
-        _rule("link", "ping_timeout", Duration(scale=1, low=0.1)),
+        _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
     ),
-    (Group(path="limits"), Group(path="link")),
+    (Group(path="limits"),),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -195,7 +176,6 @@ def _built(section: Section, dev_key: Secret) -> ProxyConfig:
     return ProxyConfig(
         dev_key=dev_key,
         limits=NodeLimits(**_group(section, "limits.")),
-        link=NodeLinkSettings(**_group(section, "link.")),
         **top,
     )
 

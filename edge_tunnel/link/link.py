@@ -62,6 +62,8 @@ class Link:
         self._farewell: bytes | None = None
         self._problem = "the farewell could not be sent in time"
         self._scope = trio.CancelScope()
+        self._ready = trio.lowlevel.ParkingLot()
+        self.outlet.on_ready = self._ready.unpark_all
         self.over = trio.Event()
         """Set when `run` has ended."""
 
@@ -128,7 +130,7 @@ class Link:
             while True:
                 message = self.outlet.next_message()
                 if message is None:
-                    await self._something_to_send()
+                    await self._ready.park()
                     continue
                 await self.transport.send(message)
                 self.last_sent = trio.current_time()
@@ -136,11 +138,6 @@ class Link:
                     self._over("we said goodbye")
         except LinkLost as error:
             self._over(str(error))
-
-    async def _something_to_send(self) -> None:
-        ready = trio.Event()
-        self.outlet.on_ready = ready.set
-        await ready.wait()
 
     async def _keep_alive(self, interval: float) -> None:
         while True:

@@ -17,9 +17,17 @@ try:
 except ImportError:  # a platform without the compiled routine
     apply_mask = None  # type: ignore[assignment]
 
-__all__ = ["FastMasker", "accelerate"]
+__all__ = ["FastMasker", "accelerate", "mask"]
 
 _SEAM = "XorMaskerSimple"
+
+
+def mask(data: bytes | memoryview, key: bytes) -> bytes:
+    """Mask or unmask a whole payload."""
+    if apply_mask is None:
+        return bytes(getattr(wsproto.frame_protocol, _SEAM)(key).process(bytearray(data)))
+    masked: bytes = apply_mask(data, key)
+    return masked
 
 
 class FastMasker:

@@ -15,6 +15,7 @@ import struct
 
 import trio
 
+from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.reasons import Reason
@@ -37,13 +38,14 @@ async def splice(
     may be silent before the stream is reset; None: any time. Both ends are closed afterwards.
     Raises nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
     """
-    reader = _Reader(sock, read_size, math.inf if read_timeout is None else read_timeout)
+    eager = EagerStream(sock)
+    reader = _Reader(eager, read_size, math.inf if read_timeout is None else read_timeout)
     clean = False
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_to_tunnel, stream, reader, nursery.cancel_scope)
-            nursery.start_soon(_to_socket, stream, sock, nursery.cancel_scope)
+            nursery.start_soon(_to_socket, stream, eager, nursery.cancel_scope)
         clean = not nursery.cancel_scope.cancel_called
         if clean:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
@@ -64,7 +66,7 @@ def reset_socket(sock: trio.SocketStream) -> None:
 class _Reader:
     """Reads the socket, and knows why it could not."""
 
-    def __init__(self, sock: trio.SocketStream, size: int, timeout: float) -> None:
+    def __init__(self, sock: EagerStream, size: int, timeout: float) -> None:
         self._sock = sock
         self._size = size
         self._timeout = timeout
@@ -72,9 +74,9 @@ class _Reader:
 
     async def read(self) -> bytes:
         if self._timeout == math.inf:
-            return bytes(await self._sock.receive_some(self._size))
+            return await self._sock.receive_some(self._size)
         with trio.move_on_after(self._timeout):
-            return bytes(await self._sock.receive_some(self._size))
+            return await self._sock.receive_some(self._size)
         self.problem = f"the service was silent for {self._timeout:g} s (tunnel.read_timeout)"
         raise trio.BrokenResourceError(self.problem)
 
@@ -93,9 +95,7 @@ async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelSc
         # else the far end wants no more of this; the other way goes on
 
 
-async def _to_socket(
-    stream: TunnelStream, sock: trio.SocketStream, scope: trio.CancelScope
-) -> None:
+async def _to_socket(stream: TunnelStream, sock: EagerStream, scope: trio.CancelScope) -> None:
     try:
         while True:
             data = await stream.receive_some()

@@ -7,9 +7,6 @@ the middle: a lost link is not an error here, just a pause.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import trio
 
 from edge_tunnel.errors import StreamRefused, TunnelEnded
@@ -58,13 +55,13 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     # -- sending
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        with self._sending.taken():
+        with self._sending:
             self._check_sending()
-            await trio.lowlevel.checkpoint()
             if len(data) <= min(self.core.outgoing.room, MAX_DATA):
-                self._check_sending()
                 self.core.write(data)  # the common case, and `bytes` are not copied
+                await trio.lowlevel.checkpoint()  # after it: the writer's turn comes one earlier
             else:
+                await trio.lowlevel.checkpoint()
                 await self._send_in_parts(data)
 
     async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
@@ -77,13 +74,13 @@ class TunnelStream(trio.abc.HalfCloseableStream):
                 done += len(part)
 
     async def wait_send_all_might_not_block(self) -> None:
-        with self._sending.taken():
+        with self._sending:
             self._check_sending()
             await trio.lowlevel.checkpoint()
             await self._room()
 
     async def send_eof(self) -> None:
-        with self._sending.taken():
+        with self._sending:
             if self._closed:
                 raise trio.ClosedResourceError("this stream was closed")
             if self._ended:
@@ -102,10 +99,11 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             raise TypeError("max_bytes must be an integer")
         elif max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
-        with self._receiving.taken():
+        with self._receiving:
             self._check_receiving()
-            await trio.lowlevel.checkpoint()
-            self._check_receiving()
+            if self.core.incoming.readable:  # if not, `park` is the checkpoint
+                await trio.lowlevel.checkpoint()
+                self._check_receiving()
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
@@ -205,15 +203,13 @@ class _Turn:
         self._text = text
         self._busy = False
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         if self._busy:
             raise trio.BusyResourceError(self._text)
         self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
+
+    def __exit__(self, *_: object) -> None:
+        self._busy = False
 
 
 def _error(stream: Stream) -> TunnelEnded:

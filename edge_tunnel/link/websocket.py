@@ -5,10 +5,13 @@ What must be known of it (each was reproduced, and each has a test named after i
 * An RST that arrives before `accept()` raises inside the server's handler. Unless the whole handler
   is guarded, it kills the server: `serve` guards it.
 * While the opening handshake runs, nobody tells us that the connection ended; we would wait for the
-  timeout. `_Watched` notices it.
+  timeout. `SharedConnection` notices it.
 * `send_message`, cancelled half-way, leaves a connection that looks open and never delivers again.
   Only a link's writer sends, and when it is cancelled the connection is closed with it.
 * Its receive buffer of 4 KiB halves the speed of bulk transfers: we use 256 KiB.
+* It drops frames that come in one segment with the handshake. `SharedConnection` keeps them.
+
+It makes the handshakes and answers whatever is unusual; binary messages go past it (express.py).
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ import trio
 import trio_websocket
 
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.link.express import Splitter, pack
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.masking import accelerate
+from edge_tunnel.link.shared import SharedConnection
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 from edge_tunnel.protocol.greeting import SUBPROTOCOL
@@ -49,21 +54,70 @@ accelerate()
 class WebSocketTransport(Transport):
     """A WebSocket after its opening handshake."""
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, peer: str) -> None:
+    def __init__(
+        self,
+        connection: trio_websocket.WebSocketConnection,
+        wire: SharedConnection,
+        peer: str,
+    ) -> None:
+        """`wire`: what `connection` runs on."""
         self._connection = connection
+        self._wire = wire
+        self._masks = connection.is_client
+        self._splitter = Splitter(masked=not connection.is_client)
+        self._splitter.feed(wire.early)
         self.peer = peer
 
     async def send(self, message: bytes) -> None:
+        if self._connection.closed is not None:
+            raise LinkLost(_why(self._connection.closed))
         try:
-            await self._connection.send_message(message)
-        except trio_websocket.ConnectionClosed as closed:
-            raise LinkLost(_why(closed)) from None
+            await self._wire.send_all(pack(message, masked=self._masks))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkLost("the connection was lost") from None
 
     async def receive(self) -> bytes:
+        while self._wire.taken:
+            message = self._splitter.next_message()
+            if message is not None:
+                return message
+            if self._splitter.given_up or self._splitter.for_library:
+                self._serve_library()
+            else:
+                await self._read()
+        return await self._receive_from_library()
+
+    def give_back(self) -> None:
+        """Leave the connection to the library, which says goodbye."""
+        if self._wire.taken:
+            self._splitter.give_up()
+            self._serve_library()
+
+    async def aclose(self) -> None:
+        """The closing handshake."""
+        await self._connection.aclose()
+
+    async def _read(self) -> None:
+        try:
+            data = await self._wire.read()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if data:
+            self._splitter.feed(data)
+        else:
+            self.give_back()  # the library knows best why it is over
+
+    def _serve_library(self) -> None:
+        self._wire.hand_over(self._splitter.for_library)
+        self._splitter.for_library.clear()
+        if self._splitter.given_up:
+            self._wire.give_back()
+
+    async def _receive_from_library(self) -> bytes:
         try:
             message = await self._connection.get_message()
         except trio_websocket.ConnectionClosed as closed:
-            raise LinkLost(_why(closed)) from None
+            raise LinkLost(_why(closed.reason)) from None
         if isinstance(message, str):
             raise RemoteProtocolError("a text message; frames are binary")
         return message
@@ -89,22 +143,22 @@ async def open_client(
     Raises:
       LinkLost: the server refused the handshake, does not speak edge-tunnel, or went away.
     """
-    watched = _Watched(stream)
-    async with _connection_nursery(watched) as nursery:
+    wire = SharedConnection(stream)
+    async with _connection_nursery(wire) as nursery:
         wrap = partial(
             trio_websocket.wrap_client_stream,
             nursery,
-            watched,  # type: ignore[arg-type]  # any stream will do
+            wire,  # type: ignore[arg-type]  # any stream will do
             host,
             path,
             subprotocols=[SUBPROTOCOL],
             **_OPTIONS,  # type: ignore[arg-type]
         )
-        connection = await _within(watched, timeout, wrap)
+        connection = await _within(wire, timeout, wrap)
         if connection.subprotocol != SUBPROTOCOL:
             raise LinkLost("there is a WebSocket server, but it is not an edge_tunnel node")
-        async with _closing(connection):
-            yield WebSocketTransport(connection, peer)
+        async with _closing(WebSocketTransport(connection, wire, peer)) as transport:
+            yield transport
 
 
 async def serve(
@@ -122,69 +176,29 @@ async def serve(
     Never raises what a peer can cause: one connection must not end a server.
     """
     try:
-        watched = _Watched(stream, first)
-        async with _connection_nursery(watched) as nursery:
+        wire = SharedConnection(stream, first)
+        async with _connection_nursery(wire) as nursery:
             wrap = partial(
                 trio_websocket.wrap_server_stream,
                 nursery,
-                watched,
+                wire,
                 **_OPTIONS,
             )
-            request = await _within(watched, timeout, wrap)
+            request = await _within(wire, timeout, wrap)
             if SUBPROTOCOL not in request.proposed_subprotocols:
                 await request.reject(400, body=f"this is {SUBPROTOCOL}, over WebSocket\n".encode())
                 return
             connection = await request.accept(subprotocol=SUBPROTOCOL)
-            async with _closing(connection):
-                await talk(WebSocketTransport(connection, peer))
+            async with _closing(WebSocketTransport(connection, wire, peer)) as transport:
+                await talk(transport)
     except (LinkLost, RemoteProtocolError, trio_websocket.ConnectionClosed, OSError) as error:
         _log.debug("connection from %s: %s", peer, error)
     except Exception:  # noqa: BLE001 - a bug met by one connection is logged, not everybody's end
         _log.exception("connection from %s: internal error", peer)
 
 
-class _Watched(trio.abc.Stream):
-    """Passes everything on, and notices the end of the connection."""
-
-    def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
-        self._stream = stream
-        self._first = first
-        self.ended = trio.Event()
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        # If the request cannot be sent, trio_websocket never reads, and waits for ever.
-        try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError:
-            self.ended.set()
-            raise
-
-    def handshake_done(self) -> None:
-        """From here on trio_websocket notices by itself, and the hot path has no layer."""
-        self.send_all = self._stream.send_all  # type: ignore[method-assign]
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data: bytes | bytearray = b""
-        if self._first:
-            await trio.lowlevel.checkpoint()
-            data, self._first = self._first, b""
-            return data
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        finally:
-            if not data:
-                self.ended.set()
-        return data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 @asynccontextmanager
-async def _connection_nursery(watched: _Watched) -> AsyncIterator[trio.Nursery]:
+async def _connection_nursery(wire: SharedConnection) -> AsyncIterator[trio.Nursery]:
     """Where trio_websocket's reader task runs; the stream is closed in any case."""
     try:
         async with open_plain_nursery() as nursery:
@@ -195,10 +209,10 @@ async def _connection_nursery(watched: _Watched) -> AsyncIterator[trio.Nursery]:
     except trio_websocket.HandshakeError as error:
         raise LinkLost(f"the WebSocket handshake failed: {error!r}") from None
     finally:
-        await trio.aclose_forcefully(watched)
+        await trio.aclose_forcefully(wire)
 
 
-async def _within(watched: _Watched, timeout: float, wrap: Callable[[], Awaitable[T]]) -> T:
+async def _within(wire: SharedConnection, timeout: float, wrap: Callable[[], Awaitable[T]]) -> T:
     """The result of an opening handshake, unless time or connection are over before it."""
     result: list[T] = []
 
@@ -209,27 +223,26 @@ async def _within(watched: _Watched, timeout: float, wrap: Callable[[], Awaitabl
     with trio.move_on_after(timeout):
         async with open_plain_nursery() as nursery:
             nursery.start_soon(run, nursery.cancel_scope)
-            await watched.ended.wait()
+            await wire.ended.wait()
             nursery.cancel_scope.cancel()
         if not result:
             raise LinkLost("the connection was closed in the WebSocket handshake")
     if not result:
         raise LinkLost(f"no WebSocket handshake within {timeout:g} s")
-    watched.handshake_done()
     return result[0]
 
 
 @asynccontextmanager
-async def _closing(connection: trio_websocket.WebSocketConnection) -> AsyncIterator[None]:
+async def _closing(transport: WebSocketTransport) -> AsyncIterator[WebSocketTransport]:
     try:
-        yield
+        yield transport
     finally:
+        transport.give_back()
         with trio.move_on_after(CLOSE_TIMEOUT):
-            await connection.aclose()
+            await transport.aclose()
 
 
-def _why(closed: trio_websocket.ConnectionClosed) -> str:
-    reason = closed.reason
+def _why(reason: trio_websocket.CloseReason | None) -> str:
     if reason is None or reason.code == 1006:
         return "the connection was lost"
     return f"the peer closed the WebSocket ({reason.code} {reason.reason or reason.name})"

@@ -34,7 +34,7 @@ class Outlet:
 
         self._turns: deque[Source] = deque()
         self._waiting: set[Source] = set()
-        self.on_ready: Callable[[], None] = lambda: None
+        self.on_ready: Callable[[], object] = lambda: None
         """Called when there is something to send; the link's writer hangs itself in here."""
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ caller must turn the outcome into an exit code, and whoever reads must look at i
 from __future__ import annotations
 
 import os
+import select
 from contextlib import suppress
 
 import trio
@@ -20,7 +21,7 @@ from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.sending import SendState
 
-__all__ = ["carry_stdio"]
+__all__ = ["carry_stdio", "write_fully"]
 
 
 async def carry_stdio(stream: TunnelStream, stdin: int = 0, stdout: int = 1) -> bool:
@@ -62,9 +63,7 @@ async def _from_stdin(
 ) -> None:
     try:
         with reading:
-            while data := await trio.to_thread.run_sync(
-                os.read, fd, MAX_DATA, abandon_on_cancel=True
-            ):
+            while data := await trio.to_thread.run_sync(_read, fd, abandon_on_cancel=True):
                 await stream.send_all(data)
         await stream.send_eof()
     except trio.BrokenResourceError:
@@ -76,7 +75,7 @@ async def _from_stdin(
 async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope) -> None:
     try:
         async for data in stream:
-            await trio.to_thread.run_sync(_write_fully, fd, data, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(write_fully, fd, data, abandon_on_cancel=True)
     except BrokenPipeError:
         stream.stop_receiving()  # nobody reads any more; what we send may still be wanted
     except trio.BrokenResourceError:
@@ -85,10 +84,28 @@ async def _to_stdout(stream: TunnelStream, fd: int, everything: trio.CancelScope
         _show_end(fd)
 
 
-def _write_fully(fd: int, data: bytes | bytearray) -> None:
+def _read(fd: int) -> bytes:
+    """Blocks, also where whoever shares the descriptor has made it non-blocking."""
+    try:
+        return os.read(fd, MAX_DATA)
+    except BlockingIOError:
+        select.select([fd], [], [])
+        return _read(fd)
+
+
+def write_fully(fd: int, data: bytes | bytearray) -> None:
+    """All of it, however little the descriptor takes at once. Blocks, as `_read` does."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[_write(fd, view) :]
+
+
+def _write(fd: int, data: memoryview) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        select.select([], [fd], [])
+        return 0
 
 
 def _show_end(fd: int) -> None:

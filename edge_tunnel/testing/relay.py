@@ -101,12 +101,21 @@ class Relay:
     ) -> None:
         """One way. A reset of either end resets the other."""
         sender, receiver = trio.open_memory_channel[tuple[float, bytes]](_IN_FLIGHT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deliver, receiver, sink, scope)
+            await self._take(source, sender, scope)
+
+    async def _take(
+        self,
+        source: trio.SocketStream,
+        channel: trio.MemorySendChannel[tuple[float, bytes]],
+        scope: trio.CancelScope,
+    ) -> None:
+        # caught here and not around the nursery: there it may come in a group with a Cancelled
         try:
-            async with open_plain_nursery() as nursery:
-                nursery.start_soon(self._deliver, receiver, sink, scope)
-                async with sender:
-                    while data := await source.receive_some(_READ):
-                        await sender.send((trio.current_time() + self.delay, bytes(data)))
+            async with channel:
+                while data := await source.receive_some(_READ):
+                    await channel.send((trio.current_time() + self.delay, bytes(data)))
         except trio.BrokenResourceError:
             scope.cancel()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -58,7 +57,7 @@ class Peer:
 
 
 def hello(role: str, key: str = "k", silence: int = 30_000) -> Hello:
-    return Hello(1, 1, role, "edge_tunnel/0.1.0", key, secrets.token_bytes(16), silence, ())
+    return Hello(1, 1, role, "edge_tunnel/0.1.0", key, bytes(16), silence, ())
 
 
 def attach(epoch: int = 1, *, fresh: bool = True, thing: str = "t") -> Attach:

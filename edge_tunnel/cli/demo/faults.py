@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from edge_tunnel.cli.demo.children import Child
 from edge_tunnel.cli.demo.telling import Teller
+from edge_tunnel.testing.processes import Child
 from edge_tunnel.testing.relay import Relay
 
 __all__ = ["Faults"]

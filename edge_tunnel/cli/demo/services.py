@@ -12,20 +12,20 @@ import os
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from edge_tunnel.cli.demo.children import Child, our_command, start
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.testing.processes import THING, Child, ChildFailed, Site, our_command
 
-__all__ = ["THING", "Fetch", "HttpService", "Service", "SshService", "make_file"]
+__all__ = ["Fetch", "HttpService", "Service", "SshService", "make_file"]
 
-THING: Final = "device-7"
 FILE: Final = "payload.bin"
 
 _READ: Final = 256 * 1024
@@ -63,16 +63,16 @@ class Service(ABC):
 
     name = ""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self.folder = folder
-        self.environ = environ
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.folder = site.folder
 
     @abstractmethod
-    async def start(self, nursery: trio.Nursery) -> int:
+    async def start(self) -> int:
         """Start it; returns its port."""
 
     @abstractmethod
-    async def fetch(self, nursery: trio.Nursery) -> Fetch:
+    async def fetch(self) -> Fetch:
         """Start a remote and ask for the file."""
 
 
@@ -81,15 +81,16 @@ class HttpService(Service):
 
     name = "web"
 
-    async def start(self, nursery: trio.Nursery) -> int:
-        command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
-        child = await start(nursery, "web server", command, self.environ, self.folder)
+    async def start(self) -> int:
+        command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1"]
+        command += ["--directory", str(self.folder), "0"]
+        child = await self.site.start_program("web server", command)
         said = await child.line("Serving HTTP")
         return int(said.partition(" port ")[2].split()[0])
 
-    async def fetch(self, nursery: trio.Nursery) -> Fetch:
-        command = our_command("connect", THING, self.name, "--json", "--exit-with-stdin")
-        remote = await start(nursery, "remote", command, self.environ)
+    async def fetch(self) -> Fetch:
+        words = ("connect", THING, self.name, "--json", "--exit-with-stdin")
+        remote = await self.site.start(*words)
         where = await remote.event("listening")
         stream = await trio.open_tcp_stream(where["host"], where["port"])
         await stream.send_all(f"GET /{FILE} HTTP/1.0\r\n\r\n".encode())
@@ -102,11 +103,11 @@ async def _after_head(stream: trio.SocketStream) -> bytes:
     while b"\r\n\r\n" not in data:
         more = await stream.receive_some(_READ)
         if not more:
-            raise CommandFailed(Exit.INTERNAL, "demo: the web server did not answer")
+            raise ChildFailed("the web server did not answer")
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     if b" 200 " not in head.split(b"\r\n")[0] + b" ":
-        raise CommandFailed(Exit.INTERNAL, "demo: the web server refused the file")
+        raise ChildFailed("the web server refused the file")
     return body
 
 
@@ -115,7 +116,7 @@ class SshService(Service):
 
     name = "ssh"
 
-    async def start(self, nursery: trio.Nursery) -> int:
+    async def start(self) -> int:
         sshd = _program("sshd", "openssh-server")
         for key in ("host_key", "user_key"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / key)]
@@ -125,7 +126,7 @@ class SshService(Service):
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)  # noqa: PTH103 - sshd demands it of root
         command = [sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")]
-        child = await start(nursery, "sshd", command, self.environ)
+        child = await self.site.start_program("sshd", command)
         await child.line("Server listening")
         return port
 
@@ -147,10 +148,10 @@ class SshService(Service):
         text = "".join(f"{name} {value}\n" for name, value in settings.items())
         (self.folder / "sshd_config").write_text(text, encoding="utf-8")
 
-    async def fetch(self, nursery: trio.Nursery) -> Fetch:
-        proxy_command = shlex.join(our_command("connect", "%h", self.name, "--stdio", "--json"))
-        options = {
-            "ProxyCommand": proxy_command,
+    def options(self, proxy_command: Sequence[str]) -> list[str]:
+        """For ssh and scp: our keys, our way, and nothing of the user's own settings."""
+        settings = {
+            "ProxyCommand": shlex.join(proxy_command),
             "IdentityFile": self.folder / "user_key",
             "IdentitiesOnly": "yes",
             "UserKnownHostsFile": self.folder / "known_hosts",
@@ -158,10 +159,18 @@ class SshService(Service):
             "BatchMode": "yes",
             "LogLevel": "ERROR",
         }
-        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        return [*words, "-F", os.devnull]
+
+    async def fetch(self) -> Fetch:
+        options = self.options(our_command("connect", "%h", self.name, "--stdio", "--json"))
         target = f"{getpass.getuser()}@{THING}"
-        command = ["ssh", "-F", os.devnull, *words, target, f"cat {self.folder / FILE}"]
-        ssh = await start(nursery, "ssh", command, self.environ, data_on_stdout=True)
+        ssh = await self.site.start_program(
+            "ssh",
+            ["ssh", *options, target, f"cat {self.folder / FILE}"],
+            stdin=subprocess.DEVNULL,
+            data_on_stdout=True,
+        )
         assert ssh.process.stdout is not None
         return Fetch(ssh, ssh.process.stdout)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
-import secrets
 import tempfile
 import time
 from pathlib import Path
@@ -15,13 +12,13 @@ from typing import Final
 import trio
 
 from edge_tunnel.cli.arguments import Subparsers, add_json
-from edge_tunnel.cli.demo.children import Child, our_command, start
 from edge_tunnel.cli.demo.faults import Faults
-from edge_tunnel.cli.demo.services import THING, Fetch, HttpService, Service, SshService, make_file
+from edge_tunnel.cli.demo.services import Fetch, HttpService, Service, SshService, make_file
 from edge_tunnel.cli.demo.telling import Report, Teller
-from edge_tunnel.cli.exits import Exit
+from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.testing.processes import THING, Child, ChildFailed, Site, open_site
 from edge_tunnel.testing.relay import open_relay
 
 __all__ = ["add_parser", "run"]
@@ -76,28 +73,30 @@ def run(args: argparse.Namespace) -> int:
 
 async def _run(args: argparse.Namespace, folder: Path) -> int:
     code: int | None = None
-    async with open_stop() as stop, open_plain_nursery() as nursery:
+    async with open_stop() as stop, open_site(folder) as site, open_plain_nursery() as nursery:
         nursery.start_soon(stop.cancels, nursery.cancel_scope)
-        code = await _tell(args, folder, nursery)
+        try:
+            code = await _tell(args, site)
+        except ChildFailed as error:
+            raise CommandFailed(Exit.INTERNAL, f"demo: {error}") from error
         nursery.cancel_scope.cancel()
     if code is None:
         return 128 + (stop.signal or 0)
     return code
 
 
-async def _tell(args: argparse.Namespace, folder: Path, nursery: trio.Nursery) -> int:
+async def _tell(args: argparse.Namespace, site: Site) -> int:
     size = args.size << 20
-    teller = Teller(size, as_json=args.json)
-    stage = Stage(folder, nursery, teller, SshService if args.ssh else HttpService)
-    teller.say("preparing", f"making a file of {args.size} MiB ...", size=size)
-    digest = await trio.to_thread.run_sync(make_file, folder, size)
+    stage = Stage(site, Teller(size, as_json=args.json), SshService if args.ssh else HttpService)
+    stage.teller.say("preparing", f"making a file of {args.size} MiB ...", size=size)
+    digest = await trio.to_thread.run_sync(make_file, site.folder, size)
     await stage.start_proxy()
-    async with open_relay("127.0.0.1", stage.proxy_port) as relay:
-        await stage.start_edge(relay.port, await stage.service.start(nursery))
-        faults = Faults(size, relay, stage.restart_proxy, teller)
+    async with open_relay("127.0.0.1", site.port) as relay:
+        await stage.start_edge(relay.port)
+        faults = Faults(size, relay, stage.restart_proxy, stage.teller)
         with trio.fail_after(_TRANSFER_TIMEOUT):
             report = await _transfer(stage, faults, size, digest)
-    teller.report(report)
+    stage.teller.report(report)
     return Exit.DONE if report.good else Exit.INTERNAL
 
 
@@ -118,66 +117,31 @@ async def _transfer(stage: Stage, faults: Faults, size: int, digest: str) -> Rep
 
 
 class Stage:
-    """The processes of one demo."""
+    """The processes of one demo, and what is said of them."""
 
-    def __init__(
-        self, folder: Path, nursery: trio.Nursery, teller: Teller, kind: type[Service]
-    ) -> None:
-        key = secrets.token_urlsafe(24)
+    def __init__(self, site: Site, teller: Teller, kind: type[Service]) -> None:
         self.teller = teller
-        self.proxy_port = 0
-        # in the environment, because other users see a process's arguments
-        self.environ = {**os.environ, "EDGE_TUNNEL_DEV_KEY": key, "EDGE_TUNNEL_KEY": key}
-        self.service = kind(folder, self.environ)
-        self._key = key
-        self._folder = folder
-        self._nursery = nursery
-        self._proxy: Child | None = None
+        self._site = site
+        self._service = kind(site)
 
     async def start_proxy(self) -> None:
-        """A node; on the port that it had before, if it had one."""
-        command = our_command(
-            "proxy", "--listen", f"127.0.0.1:{self.proxy_port}", "--json", "--exit-with-stdin"
-        )
-        self._proxy = await start(self._nursery, "proxy", command, self.environ)
-        url = (await self._proxy.event("listening"))["url"]
-        self.proxy_port = int(url.rpartition(":")[2])
-        self.environ["EDGE_TUNNEL_PROXY"] = url
-        self._started(self._proxy, f"proxy node at {url}")
+        self._started(await self._site.start_proxy(), f"proxy node at {self._site.url}")
 
     async def restart_proxy(self) -> None:
-        """Kill it as a power cut would, and start it again."""
-        assert self._proxy is not None
-        await self._proxy.kill()
-        await self.start_proxy()
+        self._started(await self._site.restart_proxy(), "proxy node, started again")
 
-    async def start_edge(self, link_port: int, service_port: int) -> None:
-        """An edge that reads an EMS config.json."""
-        config = self._folder / "config.json"
-        config.touch(mode=0o600)
-        config.write_text(self._config(link_port, service_port), encoding="utf-8")
-        command = our_command("edge", "--config", str(config), "--json", "--exit-with-stdin")
-        edge = await start(self._nursery, "edge", command, self.environ)
-        bound = await edge.event("bound")
-        self._started(edge, f"edge bound as {bound['thing']}, which offers {self.service.name}")
+    async def start_edge(self, link_port: int) -> None:
+        """The service, and an edge that reads an EMS config.json."""
+        name = self._service.name
+        edge = await self._site.start_edge({name: await self._service.start()}, link_port)
+        self._started(edge, f"edge bound as {THING}, which offers {name}")
 
     async def fetch(self) -> Fetch:
         """The remote's part."""
-        fetch = await self.service.fetch(self._nursery)
+        fetch = await self._service.fetch()
         self._started(fetch.remote, f"{fetch.remote.name} fetches the file through the tunnel")
         return fetch
 
     def _started(self, child: Child, text: str) -> None:
         pid = child.process.pid
         self.teller.say("started", f"{text}  (process {pid})", process=child.name, pid=pid)
-
-    def _config(self, link_port: int, service_port: int) -> str:
-        service = {"name": self.service.name, "host": "127.0.0.1", "port": service_port}
-        config = {
-            "ws_servers": [{"host": "127.0.0.1", "port": link_port}],
-            "appKey": self._key,
-            "ws_connection": {"encryption": "none"},
-            "auto_bind": [{"name": THING}],
-            "edge_tunnel": {"services": [service]},
-        }
-        return json.dumps(config, indent=2)

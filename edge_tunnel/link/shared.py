@@ -1,0 +1,129 @@
+"""One connection with two users: the WebSocket library, and the short way past it.
+
+The library makes the handshakes and answers control frames. From the end of the opening handshake
+on, a link's own reader takes the bytes off the connection (`read`), hands the library what is its
+business (`hand_over`) and leaves it the connection again in the end (`give_back`). Both write whole
+frames, one at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from edge_tunnel.link.eager import EagerStream
+
+__all__ = ["SharedConnection"]
+
+_READ_SIZE: Final = 128 * 1024
+"""Bytes of one read: the library's 4 KiB halve the speed of bulk transfers."""
+
+_HEAD_ENDS: Final = b"\r\n\r\n"
+
+
+class SharedConnection(trio.abc.Stream):
+    """The stream that the library is given. It also notices the end of the connection."""
+
+    def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
+        """`first`: what was read of the handshake already."""
+        if isinstance(stream, trio.SocketStream):
+            stream = EagerStream(stream, patient=True)
+        self._stream = stream
+        self._first = first
+        self.ended = trio.Event()
+        self.taken = False
+        """Whether `read` is the link's; the library gets what it is handed."""
+
+        self.early = b""
+        """Bytes that came behind the handshake: the library would drop them."""
+
+        self._head: bytearray | None = bytearray()  # of the handshake, so far
+        self._for_library = bytearray()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._sending = False
+        self._turns = trio.lowlevel.ParkingLot()
+
+    # -- the library's side, as trio.abc.Stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Also the short way's: nobody writes into the middle of another's frame."""
+        while self._sending:
+            await self._turns.park()
+        self._sending = True
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
+        finally:
+            self._sending = False
+            if self._turns:
+                self._turns.unpark()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """What the library may read; `max_bytes` is for the network alone."""
+        while True:
+            if self._for_library:
+                arrived, self._for_library = self._for_library, bytearray()
+                return arrived
+            if self.ended.is_set():
+                return b""
+            if self.taken:
+                await self._changed.park()
+                continue
+            return self._split(await self._first_or_next(max_bytes))
+
+    async def _first_or_next(self, max_bytes: int | None) -> bytes | bytearray:
+        if not self._first:
+            return await self.read(max_bytes)
+        await trio.lowlevel.checkpoint()
+        first, self._first = self._first, b""
+        return first
+
+    def _split(self, data: bytes | bytearray) -> bytes | bytearray:
+        """The library's part of what arrived: all but what follows a handshake that succeeds."""
+        if self._head is None:
+            return data
+        before = len(self._head)
+        self._head += data
+        end = self._head.find(_HEAD_ENDS) + len(_HEAD_ENDS)
+        if end < len(_HEAD_ENDS):
+            return data
+        answer = self._head.split(b" ", 2)
+        self._head = None
+        if answer[0].startswith(b"HTTP/") and answer[1] != b"101":
+            return data  # a refusal, and its body
+        self.taken = True
+        self.early = bytes(data[end - before :])
+        return data[: end - before]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    # -- the short way's side
+
+    async def read(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """The next bytes from the network; b"" at the end. Raises trio's errors."""
+        try:
+            data = await self._stream.receive_some(max_bytes or _READ_SIZE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.ended.set()
+            raise
+        if not data:
+            self.ended.set()
+        return data
+
+    def hand_over(self, data: bytearray) -> None:
+        """Bytes that arrived for the library."""
+        self._for_library += data
+        self._changed.unpark_all()
+
+    def give_back(self) -> None:
+        """Let the library read again."""
+        self.taken = False
+        self._head = None
+        self._changed.unpark_all()

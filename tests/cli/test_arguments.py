@@ -1,0 +1,142 @@
+"""What is said before anything runs: in this process, since it is quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_tunnel.cli.exits import Exit, exit_of_error, exit_of_reason
+from edge_tunnel.cli.main import main
+from edge_tunnel.errors import ConfigError, LinkLost, LinkRefused, LocalProtocolError
+from edge_tunnel.reasons import Reason
+
+SECRET = "planted-secret"
+
+
+@pytest.fixture(autouse=True)
+def environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of our variables is set."""
+    for name in ("KEY", "DEV_KEY", "PROXY", "DEBUG"):
+        monkeypatch.delenv(f"EDGE_TUNNEL_{name}", raising=False)
+
+
+CONNECT = ["connect", "device-7", "ssh"]
+GARBAGE: list[tuple[list[str], Exit, str]] = [
+    ([], Exit.USAGE, "COMMAND"),
+    (["no-such-command"], Exit.USAGE, "no-such-command"),
+    (["connect"], Exit.USAGE, "THING"),
+    (CONNECT, Exit.USAGE, "EDGE_TUNNEL_PROXY"),
+    ([*CONNECT, "--proxy", "ws://h:1"], Exit.USAGE, "EDGE_TUNNEL_KEY"),
+    ([*CONNECT, "--proxy", "http://h", "--key", SECRET], Exit.CONFIGURATION, "ws://host:port"),
+    ([*CONNECT, "--proxy", "ws://h:99999", "--key", SECRET], Exit.CONFIGURATION, "ws://h:99999"),
+    ([*CONNECT, "--local", "0", "--stdio"], Exit.USAGE, "--stdio"),
+    ([*CONNECT, "--local", "here"], Exit.USAGE, "127.0.0.1:2222"),
+    ([*CONNECT, "--local", "66000"], Exit.USAGE, "127.0.0.1:2222"),
+    ([*CONNECT, "--resume-timeout", "-1"], Exit.USAGE, "seconds"),
+    ([*CONNECT, "--resume-timeout", "nan"], Exit.USAGE, "seconds"),
+    ([*CONNECT, "--kye", SECRET], Exit.USAGE, "--kye"),
+    ([*CONNECT, f"--kye={SECRET}"], Exit.USAGE, "--kye"),
+    ([*CONNECT, SECRET], Exit.USAGE, "too many"),
+    ([*CONNECT, "--stdio", "--exit-with-stdin"], Exit.USAGE, "--exit-with-stdin"),
+    ([*CONNECT, "--proxy", "ws://h:1", "--key-file", "/nowhere"], Exit.CONFIGURATION, "/nowhere"),
+    (["proxy"], Exit.USAGE, "--listen"),
+    (["proxy", "--listen", "127.0.0.1:0"], Exit.USAGE, "EDGE_TUNNEL_DEV_KEY"),
+    (["proxy", "--listen", "9100", "--dev-key", SECRET], Exit.USAGE, "127.0.0.1:9100"),
+    (["edge", "--config", "/nowhere/config.json"], Exit.CONFIGURATION, "/nowhere/config.json"),
+    (["demo", "--size", "0"], Exit.USAGE, "MiB"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "hint"), GARBAGE)
+def test_garbage(
+    words: list[str], code: Exit, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says what to do, the right code, and no secret."""
+    assert main(words) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("edge-tunnel: ") and err.count("\n") == 1
+    assert hint in err and SECRET not in err
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0:0", ":0", "*:0", "[::]:0", "192.0.2.1:0", "example.org:0", "127.0.0.1.example.org:0"],
+)
+def test_development_mode_is_loopback_only(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A node without TLS, and with one key for all, is never offered to a network."""
+    assert main(["proxy", "--listen", address, "--dev-key", SECRET]) == Exit.CONFIGURATION
+    err = capsys.readouterr().err
+    assert "127.0.0.1 only" in err and err.count("\n") == 1 and SECRET not in err
+
+
+def test_loopback_only_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One bad address of several is enough to refuse all."""
+    path = tmp_path / "proxy.toml"
+    path.write_text(f'listen = ["127.0.0.1:0", "0.0.0.0:0"]\ndev_key = "{SECRET}"\n')
+    path.chmod(0o600)
+    assert main(["proxy", "--config", str(path)]) == Exit.CONFIGURATION
+    err = capsys.readouterr().err
+    assert "0.0.0.0:0" in err and SECRET not in err
+
+
+@pytest.mark.parametrize("command", ["proxy", "edge", "connect", "demo"])
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command shows examples; the long-running ones name their events."""
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "examples" in out
+    assert command == "demo" or "events: " in out
+
+
+def test_help_lists_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a script can act on stands where people look."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {code.value:>3}  " in out for code in Exit)
+
+
+def test_every_reason_has_an_exit_code() -> None:
+    """A reason that is new in the protocol is not forgotten here."""
+    assert {exit_of_reason(reason) for reason in Reason} <= set(Exit)
+    assert [reason for reason in Reason if exit_of_reason(reason) == 0] == [Reason.DONE]
+
+
+def test_exit_codes_of_errors() -> None:
+    """The ones that carry a reason use it."""
+    assert exit_of_error(LinkRefused(Reason.NOT_AUTHORISED)) == Exit.NOT_AUTHORISED
+    assert exit_of_error(ConfigError("x")) == Exit.CONFIGURATION
+    assert exit_of_error(LinkLost("x")) == Exit.COULD_NOT_CONNECT
+    assert exit_of_error(LocalProtocolError("x")) == Exit.INTERNAL
+
+
+def test_a_bug_is_one_line_without_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has checked what an unexpected error says; the traceback is for those who ask."""
+
+    def fail(*_args: object) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("edge_tunnel.cli.edge.load_config", fail)
+    assert main(["edge", "--config", "x"]) == Exit.INTERNAL
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "RuntimeError" in err and SECRET not in err
+    monkeypatch.setenv("EDGE_TUNNEL_DEBUG", "1")
+    main(["edge", "--config", "x"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_nobody_reads_the_output() -> None:
+    """``edge-tunnel --help | head -0`` is no traceback."""
+    command = [sys.executable, "-m", "edge_tunnel", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) in (0, 141)

@@ -1,0 +1,83 @@
+"""What a command prints, and that nobody who does not read it can hold it up."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import trio
+
+from edge_tunnel.cli.events import Reporter, open_reporter, words_of
+from edge_tunnel.cli.live import human_bytes
+from edge_tunnel.link.notices import Notice
+
+
+async def _read_all(fd: int) -> list[str]:
+    data = b""
+    while part := await trio.to_thread.run_sync(os.read, fd, 65536):
+        data += part
+    return data.decode().splitlines()
+
+
+async def test_json_lines_begin_with_event_and_time() -> None:
+    """One object a line, in order; what was emitted just before the end is there."""
+    source, sink = os.pipe()
+    async with open_reporter(as_json=True, on_broken=lambda: None, fd=sink) as report:
+        for number in range(300):
+            report(Notice("happened", time.time(), {"number": number}))
+    os.close(sink)
+    events = [json.loads(line) for line in await _read_all(source)]
+    assert [event["number"] for event in events] == list(range(300))
+    assert list(events[0]) == ["event", "time", "number"]
+    os.close(source)
+
+
+async def test_a_reader_that_does_not_read_holds_nothing_up() -> None:
+    """Events that find no place are counted, the tunnel goes on, and so does the end."""
+    source, sink = os.pipe()
+    with trio.fail_after(5):
+        async with open_reporter(as_json=True, on_broken=lambda: None, fd=sink) as report:
+            for _ in range(5000):
+                report.emit("happened", text="x" * 100)
+                await trio.lowlevel.checkpoint()
+            assert report.dropped > 1000
+    os.set_blocking(source, False)
+    os.read(source, 1 << 20)
+    os.close(source)
+    os.close(sink)
+
+
+async def test_a_reader_that_left_ends_the_command() -> None:
+    """As SIGPIPE would, but in order."""
+    source, sink = os.pipe()
+    os.close(source)
+    left = trio.Event()
+    with trio.fail_after(5):
+        async with open_reporter(as_json=True, on_broken=left.set, fd=sink) as report:
+            report.emit("happened")
+            await left.wait()
+            report.emit("nobody cares")
+    os.close(sink)
+
+
+def test_words_for_people() -> None:
+    """An event without words of its own shows its data."""
+    assert words_of(Notice("bound", 0, {"thing": "device-7"})).endswith(" bound device-7")
+    assert words_of(Notice("new", 0, {"a": 1})).endswith(" new a=1")
+    assert words_of(Notice("listening", 0, {"host": "::1", "port": 5})).endswith("on ::1:5")
+
+
+async def test_dropped_events_are_told() -> None:
+    """The last line says how many are missing."""
+    reporter = Reporter(1, as_json=True, on_broken=lambda: None)
+    reporter.dropped = 7
+    reporter.close()
+    lines = [line async for line in reporter._lines]
+    assert json.loads(lines[-1])["count"] == 7
+
+
+def test_human_bytes() -> None:
+    """Three digits are enough."""
+    shown = [human_bytes(each) for each in (0, 999, 1000, 99_400, 99_600, 999_600, 2.5e9)]
+    assert shown == ["0 B", "999 B", "1.0 KB", "99.4 KB", "100 KB", "1.0 MB", "2.5 GB"]
