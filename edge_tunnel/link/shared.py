@@ -26,7 +26,7 @@ class SharedConnection(trio.abc.Stream):
     """The stream that the library is given. It also notices the end of the connection."""
 
     def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
-        """`first`: bytes that somebody has read from the stream already."""
+        """`first`: what was read of the handshake already."""
         if isinstance(stream, trio.SocketStream):
             stream = EagerStream(stream, patient=True)
         self._stream = stream
@@ -84,7 +84,14 @@ class SharedConnection(trio.abc.Stream):
             if self.taken:
                 await self._changed.park()
                 continue
-            return self._split(await self.read(max_bytes))
+            return self._split(await self._first_or_next(max_bytes))
+
+    async def _first_or_next(self, max_bytes: int | None) -> bytes | bytearray:
+        if not self._first:
+            return await self.read(max_bytes)
+        await trio.lowlevel.checkpoint()
+        first, self._first = self._first, b""
+        return first
 
     def _split(self, data: bytes | bytearray) -> bytes | bytearray:
         """The library's part of what arrived: all but what follows a handshake that succeeds."""
@@ -109,10 +116,6 @@ class SharedConnection(trio.abc.Stream):
 
     async def read(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The next bytes from the network; b"" at the end. Raises trio's errors."""
-        if self._first:
-            await trio.lowlevel.checkpoint()
-            first, self._first = self._first, b""
-            return first
         try:
             data = await self._stream.receive_some(max_bytes or _READ_SIZE)
         except (trio.BrokenResourceError, trio.ClosedResourceError):

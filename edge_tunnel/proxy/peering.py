@@ -8,6 +8,7 @@ Without certificates nodes talk on one machine's loopback address only, and show
 from __future__ import annotations
 
 import ipaddress
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,8 @@ from edge_tunnel.proxy.framed import FramedTransport
 from edge_tunnel.proxy.hop import HopDial, Hops
 
 __all__ = ["HopTls", "dial_hops", "load_hop_tls", "serve_hops"]
+
+_log = logging.getLogger("edge_tunnel.proxy")
 
 Address: TypeAlias = Callable[[str], tuple[str, int] | None]
 """The host and port at which the node of this name takes hops."""
@@ -127,8 +130,10 @@ async def _take(
                     secure = await _secure(sock, tls.server, None)
             stream, names = secure, _dns_names(secure)
         await hops.take(FramedTransport(stream, "a node"), names)
-    except (LinkLost, trio.TooSlowError):
-        pass
+    except (LinkLost, trio.TooSlowError) as error:
+        _log.debug("a hop was not taken: %s", error)
+    except Exception:  # noqa: BLE001 - a bug met by one hop is logged, not the node's end
+        _log.exception("a hop: internal error")
     finally:
         await trio.aclose_forcefully(stream)
 
@@ -137,10 +142,10 @@ async def _secure(
     stream: trio.abc.Stream, context: ssl.SSLContext, node: str | None
 ) -> trio.SSLStream[trio.abc.Stream]:
     """TLS in `stream`: as the client of the node of this name, or as a server. Raises LinkLost."""
-    secure = trio.SSLStream(stream, context, server_hostname=node, server_side=node is None)
     try:
+        secure = trio.SSLStream(stream, context, server_hostname=node, server_side=node is None)
         await secure.do_handshake()
-    except trio.BrokenResourceError as error:
+    except (trio.BrokenResourceError, ValueError) as error:  # the latter: not a DNS name
         raise LinkLost(f"no TLS: {error.__cause__ or error}") from None
     return secure
 

@@ -18,7 +18,7 @@ class TwoAddresses(trio.abc.HostnameResolver):
         tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
         return [(*tcp, ("127.0.0.1", port)), (*tcp, ("127.0.0.2", port))]
 
-    async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+    async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         raise NotImplementedError
 
 

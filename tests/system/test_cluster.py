@@ -150,7 +150,7 @@ async def test_split_brain(autojump_clock: trio.testing.MockClock) -> None:
             views = site.cluster.registry.views
             async with trio.open_nursery() as nursery:
                 for remote in site.remotes:
-                    nursery.start_soon(exchange, remote, 30_000_000, random.Random(3))
+                    nursery.start_soon(keep_busy, site, remote, 2, random.Random(3))
                 await trio.sleep(0.1)
                 views["a"].cut()
                 site.cluster.stall("edge")
