@@ -147,7 +147,7 @@ class ClusterRegistry(Registry):
             try:
                 await step()
                 backoff.succeeded()
-            except EngineError as error:  # noqa: PERF203 - to go on is the point
+            except EngineError as error:
                 self._fails(task, str(error))
                 await trio.sleep(backoff.next_delay())
 

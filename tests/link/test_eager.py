@@ -68,7 +68,7 @@ async def test_what_came_before_an_end_is_still_read() -> None:
 async def test_closed() -> None:
     """A closed stream says so, and never touches a file that has got its number since."""
     with trio.fail_after(10):
-        async with connected() as (near, far):
+        async with connected() as (near, _far):
             await near.aclose()
             again = [await trio.open_file("/dev/null", "wb") for _ in range(3)]
             with pytest.raises(trio.ClosedResourceError):

@@ -33,4 +33,4 @@ async def test_a_listener_that_went_away_is_forgotten() -> None:
 def _first(notices: Notices) -> trio.MemoryReceiveChannel[object]:
     listener = notices.subscribe()
     notices.emit("two")
-    return listener  # type: ignore[return-value]
+    return listener

@@ -14,7 +14,7 @@ from tests.conftest import OpenBench
 
 
 async def test_a_service_that_did_not_want_everything(open_bench: OpenBench) -> None:
-    """It stops reading and ends much later: then not everything was delivered, whatever is acked."""
+    """It stops reading and ends much later: then not all was delivered, whatever is acked."""
     settled = trio.Event()
 
     async def picky(stream: TunnelStream) -> None:
