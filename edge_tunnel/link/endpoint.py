@@ -109,6 +109,10 @@ class Endpoint:
         self.link: Link | None = None
         self.url: str | None = None
         """Where the link of the moment goes."""
+
+        self.linked_at = 0.0
+        """When it was greeted."""
+
         self._dial = dial
         self._visits: trio.Nursery | None = None
         self._current: Visit | None = None  # whose link is `link`
@@ -246,6 +250,7 @@ class Endpoint:
         """This is the link of the moment from here on; one that is still up is left."""
         old, self._current = self._current, visit
         self.link, self.url = link, visit.url
+        self.linked_at = trio.current_time()
         self.notices.emit("linked", url=visit.url, node=visit.node)
         if old is not None and old.link is not None:
             self._leaving.add(old.link)
