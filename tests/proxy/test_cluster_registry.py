@@ -174,7 +174,7 @@ async def test_a_node_describes_itself(registry: Registry) -> None:
 async def test_others_locate_what_one_binds(etcd: Etcd, prefix: str) -> None:
     """A bind, an unbind and a leaving node are known to all; attaches that wait are told."""
     async with open_nodes(etcd, prefix) as nodes:
-        a, b = await nodes.started("a", "b")
+        a, b = await nodes.started("a", "b", ttl=3600)
         edge = port()
         a.registry.bind("plant/7 ä", 1, edge)
         await b.until_located("plant/7 ä", "a")
