@@ -17,11 +17,12 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.config.source import printable
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.remote.stdio import write_fully
 
-__all__ = ["Reporter", "json_line", "open_reporter", "set_up_logging"]
+__all__ = ["Reporter", "fit_to_show", "json_line", "open_reporter", "set_up_logging"]
 
 _QUEUE: Final = 1024
 """Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
@@ -66,7 +67,16 @@ _WORDS: Final[Mapping[str, str]] = {
 
 def json_line(event: str, **data: object) -> str:
     """One event as one line, for what happens outside of a role."""
-    return json.dumps(Notice(event, time.time(), data).as_dict(), ensure_ascii=False)
+    return _json(Notice(event, time.time(), data))
+
+
+def _json(notice: Notice) -> str:
+    return json.dumps(notice.as_dict())  # ASCII: a terminal obeys some of what is not
+
+
+def fit_to_show(text: str) -> str:
+    """Lines of text, with nothing else in them that a terminal would obey."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def words_of(notice: Notice) -> str:
@@ -77,7 +87,7 @@ def words_of(notice: Notice) -> str:
         text = f"{notice.event} {data}".rstrip()
     else:
         text = known.format_map({"where": _where(notice), **notice.data})
-    return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {text}"
+    return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {printable(text)}"
 
 
 def _where(notice: Notice) -> object:
@@ -99,8 +109,7 @@ class Reporter:
         self._queue, self._lines = trio.open_memory_channel[str](_QUEUE)
 
     def __call__(self, notice: Notice) -> None:
-        line = json.dumps(notice.as_dict(), ensure_ascii=False) if self._as_json else None
-        self._offer(words_of(notice) if line is None else line)
+        self._offer(_json(notice) if self._as_json else words_of(notice))
 
     def emit(self, event: str, **data: object) -> None:
         """An event of the command itself."""
@@ -159,10 +168,17 @@ async def open_reporter(
             scope.deadline = trio.current_time() + _LAST_WORDS
 
 
+class _Formatter(logging.Formatter):
+    """Shows what peers said, and lets them say nothing to the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return fit_to_show(super().formatMessage(record))
+
+
 def set_up_logging(level: str) -> None:
     """Logs go to stderr, each with the room that it comes from."""
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    stream.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level)

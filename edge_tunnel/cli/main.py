@@ -11,7 +11,7 @@ from typing import Final
 import edge_tunnel
 from edge_tunnel.cli import check_config, connect, convert_config, demo, edge, proxy
 from edge_tunnel.cli.arguments import Parser
-from edge_tunnel.cli.events import json_line
+from edge_tunnel.cli.events import fit_to_show, json_line
 from edge_tunnel.cli.exits import TABLE, CommandFailed, Exit, exit_of_error
 from edge_tunnel.errors import EdgeTunnelError
 from edge_tunnel.link.groups import lone_error
@@ -93,7 +93,7 @@ def _failed(error: CommandFailed | EdgeTunnelError, *, as_json: bool) -> int:
         sys.excepthook(type(error), error, error.__traceback__)
     text = str(error)
     if text:
-        print(f"edge-tunnel: {text}", file=sys.stderr)
+        print(f"edge-tunnel: {fit_to_show(text)}", file=sys.stderr)
     if as_json:
         with contextlib.suppress(OSError):
             print(json_line("failed", reason=text, code=int(code)), flush=True)

@@ -30,6 +30,14 @@ from edge_tunnel.reasons import Reason
 
 __all__ = ["Link"]
 
+_BURST: Final = 1024 * 1024
+"""Bytes that the writer sends before it lets the others have a turn: a transport that takes all at
+once would give it no other point to yield, and a turn for each message costs more than the message.
+"""
+
+_GRACE: Final = 1.03
+"""Parts of the silence after which the link is really ended; see `_read_messages`."""
+
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds that BYE may take to get out before the link is simply cut."""
 
@@ -118,24 +126,31 @@ class Link:
         self, on_message: Callable[[bytes], None], scope: trio.CancelScope
     ) -> None:
         while True:
-            # moved only now and then: a deadline is a heap entry, and bulk is many messages
-            if not 0.9 < (scope.deadline - self.last_received) / self._silence <= 1:
-                scope.deadline = self.last_received + self._silence
+            # moved only now and then: a deadline is a heap entry, and bulk is many messages; so
+            # the link gets a little more, and never less: its next ping may be due just then
+            if not 1 <= (scope.deadline - self.last_received) / self._silence <= _GRACE:
+                scope.deadline = self.last_received + _GRACE * self._silence
             message = await self.transport.receive()
             self.last_received = trio.current_time()
             on_message(message)
 
     async def _write(self) -> None:
+        burst = 0
         try:
             while True:
                 message = self.outlet.next_message()
                 if message is None:
+                    burst = 0
                     await self._ready.park()
                     continue
                 await self.transport.send(message)
                 self.last_sent = trio.current_time()
                 if message is self._farewell:
                     self._over("we said goodbye")
+                burst += len(message)
+                if burst > _BURST:
+                    burst = 0
+                    await trio.lowlevel.checkpoint()
         except LinkLost as error:
             self._over(str(error))
 

@@ -125,6 +125,11 @@ class SharedConnection(trio.abc.Stream):
             self.ended.set()
         return data
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were handed over and that the library has not looked at."""
+        return len(self._for_library)
+
     def hand_over(self, data: bytearray) -> None:
         """Bytes that arrived for the library."""
         self._for_library += data

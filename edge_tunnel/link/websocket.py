@@ -43,6 +43,10 @@ T = TypeVar("T")
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the closing handshake may take; a peer that is gone answers never."""
 
+_MAX_UNREAD: Final = 64 * 1024
+"""Bytes of control frames that may wait for the library, which waits for the peer to read its
+answers: hundreds of the largest."""
+
 _OPTIONS: Final = {
     "message_queue_size": 1,  # our reader empties it at once; more would only be more memory
     "max_message_size": MAX_MESSAGE,
@@ -109,6 +113,8 @@ class WebSocketTransport(Transport):
             self.give_back()  # the library knows best why it is over
 
     def _serve_library(self) -> None:
+        if self._wire.unread > _MAX_UNREAD:
+            raise LinkLost("the peer pings faster than it reads the answers")
         self._wire.hand_over(self._splitter.for_library)
         self._splitter.for_library.clear()
         if self._splitter.given_up:

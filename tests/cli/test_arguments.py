@@ -132,6 +132,19 @@ def test_a_bug_is_one_line_without_its_text(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_the_last_line_is_fit_for_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong may be a peer's text."""
+
+    def fail(*_args: object) -> None:
+        raise LinkLost("gone\x1b[2J")
+
+    monkeypatch.setattr("edge_tunnel.cli.edge.load_config", fail)
+    main(["edge", "--config", "x"])
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
 def test_nobody_reads_the_output() -> None:
     """``edge-tunnel --help | head -0`` is no traceback."""
     command = [sys.executable, "-m", "edge_tunnel", "--help"]

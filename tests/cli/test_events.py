@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 
+import pytest
 import trio
 
-from edge_tunnel.cli.events import Reporter, open_reporter, words_of
+from edge_tunnel.cli.events import Reporter, json_line, open_reporter, set_up_logging, words_of
 from edge_tunnel.cli.live import human_bytes
 from edge_tunnel.link.notices import Notice
 
@@ -66,6 +68,25 @@ def test_words_for_people() -> None:
     assert words_of(Notice("bound", 0, {"thing": "device-7"})).endswith(" bound device-7")
     assert words_of(Notice("new", 0, {"a": 1})).endswith(" new a=1")
     assert words_of(Notice("listening", 0, {"host": "::1", "port": 5})).endswith("on ::1:5")
+
+
+EVIL = "a\x1b[31m\x9b2J\u202eb"
+
+
+def test_nothing_that_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and reasons come from peers: in words, in JSON, in logs and in the last line."""
+    lines = words_of(Notice("closed", 0, {"reason": EVIL})), json_line("closed", reason=EVIL)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    set_up_logging("WARNING")
+    logging.getLogger("edge_tunnel").warning("%s\n%s", "two lines", EVIL)
+    assert json.loads(lines[1])["reason"] == EVIL
+    shown = [*lines, *capsys.readouterr().err.splitlines()]
+    assert len(shown) == 4
+    assert all(line.isprintable() for line in shown)
 
 
 async def test_dropped_events_are_told() -> None:

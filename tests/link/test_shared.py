@@ -71,3 +71,29 @@ async def _send_cancellable(
 async def _send_in_vain(shared: SharedConnection) -> None:
     with pytest.raises(trio.BrokenResourceError):
         await shared.send_all(b"y")
+
+
+async def test_pings_that_nobody_reads_the_answers_of(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """WebSocket pings without end, and no answer is read: the link is lost, no memory is."""
+    near, far = wire_pair(CAPACITY)
+    sent = 0
+
+    async def listen(transport: Transport) -> None:
+        with pytest.raises(LinkLost, match="pings faster"):
+            await transport.receive()
+
+    async def flood() -> None:
+        nonlocal sent
+        async with open_client(near, host="h", path="/", peer="p", timeout=5):
+            with pytest.raises(trio.BrokenResourceError):
+                while sent < 10_000_000:
+                    await near.send_all(b"\x89\xfd" + bytes(4 + 125))
+                    sent += 131
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: serve(far, listen, peer="test", timeout=5))
+            nursery.start_soon(flood)
+    assert sent < 1_000_000

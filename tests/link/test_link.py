@@ -1,0 +1,68 @@
+"""link/link.py on transports in our hands: who gets a turn, and when a link is silent."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from edge_tunnel import LinkLost
+from edge_tunnel.link.link import Link
+from edge_tunnel.link.transport import Transport
+from edge_tunnel.testing.transports import transport_pair
+
+
+class Greedy(Transport):
+    """Takes everything at once, as a socket with a fast reader behind it does."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    async def send(self, message: bytes) -> None:
+        self.taken += len(message)
+
+    async def receive(self) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_writer_that_never_waits_lets_others_have_a_turn() -> None:
+    """A bulk transfer over a fast connection must not stop every other task meanwhile."""
+    transport = Greedy()
+    link = Link(transport, silence=10)
+    seen: set[int] = set()
+    for _ in range(1000):
+        link.outlet.push(bytes(64 * 1024))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_run, link)
+            while transport.taken < 1000 * 64 * 1024:
+                seen.add(transport.taken)
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert len(seen) > 20
+
+
+async def _run(link: Link) -> None:
+    await link.run(lambda _message: None)
+
+
+@pytest.mark.parametrize("gap", [0.3, 0.6, 1, 5, 9])
+async def test_silence_is_counted_from_the_last_message(
+    gap: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Never cut before the time is over, or a peer that pings just in time loses its link."""
+    near, far = transport_pair()
+    link = Link(near, silence=10)
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_say_and_fall_silent, far, gap)
+            with pytest.raises(LinkLost, match="silent for 10 s"):
+                await link.run(lambda _message: None)
+            assert 9.99 < trio.current_time() - link.last_received < 10.5
+
+
+async def _say_and_fall_silent(far: Transport, gap: float) -> None:
+    for _ in range(10):
+        await far.send(b"x")
+        await trio.sleep(gap)
