@@ -39,6 +39,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "engine_back": "etcd is back",
     "engine_lost": "etcd is away: {reason}; the map in memory goes on",
     "joined": "joined the cluster as {node}: {nodes}",
+    "name_taken": "node {node} runs at {address} as well; no two nodes may have one name",
     "waiting": "waiting for {what}",
     "connect_failed": "no connection: {reason}",
     "connecting": "connecting to {url}",

@@ -40,6 +40,7 @@ from edge_tunnel.protocol.frames import (
     TunnelFrame,
     Unbind,
     Unbound,
+    clip,
 )
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
@@ -409,7 +410,7 @@ def _settings(config: EdgeConfig) -> EndpointSettings:
 
 def _refuse(link: Link, frame: Attach, reason: Reason, text: str = "") -> None:
     """Answer an attach with no."""
-    link.outlet.push(encode(Close(frame.tunnel, 0, frame.epoch, reason, text)))
+    link.outlet.push(encode(Close(frame.tunnel, 0, frame.epoch, reason, clip(text))))
 
 
 def _offered(config: EdgeConfig) -> dict[str, ServiceTarget]:
