@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_tunnel.cli.exits import CommandFailed, Exit
-from edge_tunnel.config import Secret
+from edge_tunnel.cli.http_proxy import http_proxy_for
+from edge_tunnel.config import HttpProxy, Secret, TlsSettings
 from edge_tunnel.link.dialling import parse_url
 
 __all__ = ["Access", "add_access", "read_access"]
@@ -23,6 +24,8 @@ class Access:
 
     urls: tuple[str, ...]
     key: Secret
+    tls: TlsSettings
+    http_proxy: HttpProxy | None
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,15 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--key", metavar="KEY", help=f"your key; better the variable {KEY_VARIABLE}")
     key.add_argument("--key-file", metavar="FILE", help="a file that holds your key")
+    parser.add_argument(
+        "--ca-file", metavar="FILE", help="PEM file of the CA that signed the node's certificate"
+    )
+    parser.add_argument(
+        "--http-proxy",
+        metavar="HOST:PORT",
+        help="go through this HTTP proxy, [USER:PASSWORD@]HOST[:PORT], or none; "
+        "the default is what the variables https_proxy and no_proxy say",
+    )
 
 
 def read_access(args: argparse.Namespace) -> Access:
@@ -47,7 +59,8 @@ def read_access(args: argparse.Namespace) -> Access:
         raise CommandFailed(Exit.USAGE, text)
     for url in urls:
         parse_url(url)
-    return Access(urls, Secret(_key(args)))
+    tls = TlsSettings(ca_file=args.ca_file)
+    return Access(urls, Secret(_key(args)), tls, http_proxy_for(args.http_proxy, urls))
 
 
 def _key(args: argparse.Namespace) -> str:

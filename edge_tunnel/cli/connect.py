@@ -129,6 +129,8 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                 access.key.reveal(),
                 resume_timeout=args.resume_timeout,
                 connect_timeout=min(_DIAL_TIMEOUT, args.connect_timeout),
+                tls=access.tls,
+                http_proxy=access.http_proxy,
             ) as remote:
                 remote.notices.call(watch)
                 if args.json or not args.stdio:  # a terminal under ssh belongs to ssh

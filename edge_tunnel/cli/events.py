@@ -31,13 +31,22 @@ _LAST_WORDS: Final = 1.0
 """Seconds that the last lines may take when the command ends."""
 
 _WORDS: Final[Mapping[str, str]] = {
+    "asked_to_go": "{url} asks us to go to another node: {reason}",
     "attached": "attached to {service} of {thing}",
     "bind_refused": "{thing} was not bound: {reason}",
     "bound": "bound {thing}",
     "closed": "closed: {reason}",
+    "engine_back": "etcd is back",
+    "engine_lost": "etcd is away: {reason}; the map in memory goes on",
+    "joined": "joined the cluster as {node}: {nodes}",
+    "name_taken": "node {node} runs at {address} as well; no two nodes may have one name",
+    "waiting": "waiting for {what}",
     "connect_failed": "no connection: {reason}",
     "connecting": "connecting to {url}",
     "detached": "detached: {reason}; waiting for the way back",
+    "draining": "draining: {links} links are asked to go to other nodes",
+    "hop_lost": "the connection to node {node} was lost: {reason}",
+    "link_left": "left {url} for another node",
     "link_lost": "link lost: {reason}",
     "link_refused": "refused by {url}: {reason}",
     "linked": "linked to {url}",

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import trio
 
+from edge_tunnel.cli.addresses import is_loopback, parse_address
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.cluster import (
+    add_cluster,
+    hop_tls,
+    make_registry,
+    read_cluster,
+    serve_other_nodes,
+)
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import ListenAddress, NodeLimits, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.peering import dial_hops
 
 __all__ = ["add_parser", "run"]
-
-_FAREWELL: Final = 2.0
-"""Seconds that the endpoints have to take our goodbye."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -33,7 +40,13 @@ Development mode: no TLS and one key for all, and therefore on this machine's lo
 Another user of the machine sees the arguments of a process: prefer the variable, or the file, to
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
-events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed
+Several nodes share an etcd (3.4 or later), each with a name and an address for the other nodes:
+  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \
+      --node-name a --advertise 127.0.0.1:9101
+A device on one node is reached from any other; a node that dies takes no connection with it.
+
+events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back
 """
 
 
@@ -49,6 +62,7 @@ def add_parser(subparsers: Subparsers) -> None:
     where.add_argument("--listen", metavar="HOST:PORT", help="a loopback address; port 0: any free")
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
     parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    add_cluster(parser)
     add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default=None)
@@ -70,57 +84,77 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         environ = dict(os.environ)
         if args.dev_key:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
-        return load_proxy_config(args.config, environ=environ)
+        config = load_proxy_config(args.config, environ=environ)
+        return replace(config, cluster=read_cluster(args) or config.cluster)
     key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
     if not key:
         text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
         raise CommandFailed(Exit.USAGE, text)
-    return ProxyConfig(dev_key=Secret(key), listen=(_address(args.listen),), log_level="WARNING")
-
-
-def _address(text: str) -> ListenAddress:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
-        raise CommandFailed(Exit.USAGE, f"--listen {text}: write it as 127.0.0.1:9100")
-    return ListenAddress(host=host.removeprefix("[").removesuffix("]") or None, port=int(port))
+    return ProxyConfig(
+        dev_key=Secret(key),
+        listen=(parse_address(args.listen, "--listen"),),
+        cluster=read_cluster(args),
+        log_level="WARNING",
+    )
 
 
 def _demand_loopback(address: ListenAddress) -> None:
-    if not _is_loopback(address.host):
+    if not is_loopback(address.host):
         where = f"{address.host or '*'}:{address.port}"
         text = f"listen on {where}: development mode has no TLS, so it listens on 127.0.0.1 only"
         raise CommandFailed(Exit.CONFIGURATION, text)
 
 
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _settings(limits: NodeLimits) -> NodeSettings:
+def _settings(config: ProxyConfig) -> NodeSettings:
+    limits, cluster = config.limits, config.cluster
     return NodeSettings(
-        handshake_timeout=limits.handshake_timeout, max_unauthenticated=limits.max_unauthenticated
+        name=cluster.node_name if cluster is not None else "node",
+        handshake_timeout=limits.handshake_timeout,
+        max_unauthenticated=limits.max_unauthenticated,
+        max_links=limits.max_links,
+        max_silence=limits.max_silence,
+        hops=HopSettings(key=config.dev_key.reveal()),
     )
 
 
 async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
-    node = Node(_settings(config.limits), one_key(config.dev_key.reveal()))
     async with (
         open_stop(with_stdin=with_stdin) as stop,
         open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
         open_plain_nursery() as nursery,
     ):
-        node.notices.call(reporter)
-        for address in config.listen:
-            await _listen(node, address, nursery, reporter)
+        with trio.CancelScope() as starting:
+            nursery.start_soon(stop.cancels, starting)
+            node = await _start(config, nursery, reporter)
+            for address in config.listen:
+                await _listen(node, address, nursery, reporter)
         await stop.wait()
-        node.say_goodbye()
-        await node.wait_idle(_FAREWELL)
+        if not starting.cancelled_caught:
+            await node.drain(0.0 if config.cluster is None else config.cluster.drain_timeout)
         nursery.cancel_scope.cancel()
+
+
+async def _start(config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter) -> Node:
+    """A node that is alone, or one that is known to the others."""
+    authenticate = one_key(config.dev_key.reveal())
+    cluster = config.cluster
+    if cluster is None:
+        node = Node(_settings(config), authenticate)
+        node.notices.call(reporter)
+        return node
+    tls = hop_tls(cluster)
+    if tls is None:
+        _demand_loopback(cluster.advertise)
+    registry = make_registry(cluster, reporter.emit)
+    node = Node(_settings(config), authenticate, registry, dial_hops(registry.address, tls))
+    node.notices.call(reporter)
+    await serve_other_nodes(nursery, node, cluster.advertise, tls)
+    nursery.start_soon(registry.run)
+    reporter.emit("waiting", what="the cluster's registry on etcd")
+    await registry.ready.wait()
+    known = sorted({cluster.node_name, *registry.nodes})
+    reporter.emit("joined", node=cluster.node_name, nodes=known)
+    return node
 
 
 async def _listen(

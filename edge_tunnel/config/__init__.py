@@ -24,9 +24,9 @@ from edge_tunnel.config.model import (
 )
 from edge_tunnel.config.origins import Origin, OriginKind
 from edge_tunnel.config.proxy import (
+    ClusterSettings,
     ListenAddress,
     NodeLimits,
-    NodeLinkSettings,
     ProxyConfig,
     ProxyInspection,
     inspect_proxy_config,
@@ -39,6 +39,7 @@ from edge_tunnel.config.toml_writer import to_toml
 __all__ = [
     "CertificateCriteria",
     "Changes",
+    "ClusterSettings",
     "ConfigFileError",
     "EdgeConfig",
     "Finding",
@@ -48,7 +49,6 @@ __all__ = [
     "ListenAddress",
     "LoadedConfig",
     "NodeLimits",
-    "NodeLinkSettings",
     "Origin",
     "OriginKind",
     "ProxyConfig",

@@ -10,11 +10,16 @@
     handshake_timeout = 10        # seconds
     max_unauthenticated = 256
     max_links = 20000
-    max_message_size = 1048576    # bytes
+    max_silence = 600             # seconds that an endpoint may ask for
 
-    [link]
-    ping_interval = 5             # seconds of silence before a ping
-    ping_timeout = 10             # seconds of silence after it that end a link
+    [cluster]
+    engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
+    node_name = "a"
+    advertise = "127.0.0.1:9101"  # where the other nodes reach this one
+    prefix = "/edge-tunnel"
+    drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
+    # engine_ca, engine_cert, engine_key: TLS towards etcd
+    # node_ca, node_cert, node_key: mutual TLS between nodes
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from typing import Any
 from edge_tunnel.config import scalars
 from edge_tunnel.config.credentials import SecretPlace, choose_secrets
 from edge_tunnel.config.ems_keys import LOG_LEVELS
-from edge_tunnel.config.findings import ConfigFileError, Finding, Severity
+from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
 from edge_tunnel.config.nodes import Node
@@ -37,9 +42,9 @@ from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.walk import Section
 
 __all__ = [
+    "ClusterSettings",
     "ListenAddress",
     "NodeLimits",
-    "NodeLinkSettings",
     "ProxyConfig",
     "ProxyInspection",
     "inspect_proxy_config",
@@ -71,19 +76,39 @@ class NodeLimits:
     max_links: int = 20_000
     """Links at once, edges and remotes together."""
 
-    max_message_size: int = 1024 * 1024
-    """Bytes of one WebSocket message; a larger one ends its link."""
+    max_silence: float = 600.0
+    """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
+    exist. The endpoints ping; a node only listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeLinkSettings:
-    """How a node notices that an endpoint is gone. Seconds."""
+class ClusterSettings:
+    """What makes a node a member of a cluster. Files are PEM."""
 
-    ping_interval: float = 5.0
-    """A link that has been silent this long is pinged."""
+    engine: tuple[ListenAddress, ...]
+    """The members of etcd that this node asks, in order."""
 
-    ping_timeout: float = 10.0
-    """Silence after a ping that ends the link."""
+    node_name: str
+    """No two nodes of a cluster have the same."""
+
+    advertise: ListenAddress
+    """Where other nodes reach this one; it listens there."""
+
+    prefix: str = "/edge-tunnel"
+    """Of all keys in etcd, so that several clusters can share one."""
+
+    drain_timeout: float = 30.0
+    """Seconds that endpoints have to go elsewhere after SIGTERM."""
+
+    engine_ca: str | None = None
+    engine_cert: str | None = None
+    engine_key: str | None = None
+    """TLS towards etcd; all three or none. None: plain, in development mode."""
+
+    node_ca: str | None = None
+    node_cert: str | None = None
+    node_key: str | None = None
+    """Mutual TLS between nodes; all three or none. The certificate names its node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +120,9 @@ class ProxyConfig:
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     limits: NodeLimits = field(default_factory=NodeLimits)
-    link: NodeLinkSettings = field(default_factory=NodeLinkSettings)
+    cluster: ClusterSettings | None = None
+    """None: the node is alone."""
+
     log_level: str = "INFO"
 
 
@@ -144,12 +171,25 @@ _TABLE = Table(
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
-        # An edge sends messages of 64 KiB unless its file says otherwise.
-        _rule("limits", "max_message_size", Whole(low=66_560, high=2**30, unit="bytes")),
-        _rule("link", "ping_interval", Duration(scale=1, low=0.1)),
-        _rule("link", "ping_timeout", Duration(scale=1, low=0.1)),
+        _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
+        *(
+            Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
+            for key in (
+                "node_name",
+                "prefix",
+                "engine_ca",
+                "engine_cert",
+                "engine_key",
+                "node_ca",
+                "node_cert",
+                "node_key",
+            )
+        ),
+        Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
+        Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
+        _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
     ),
-    (Group(path="limits"), Group(path="link")),
+    (Group(path="limits"), Group(path="cluster")),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -180,6 +220,7 @@ def inspect_proxy_config(
     config = None
     if section is not None:
         chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
+        _check_cluster(_group(section, "cluster."), findings)
         if "dev_key" in chosen:
             config = _built(section, chosen["dev_key"].secret)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
@@ -195,9 +236,28 @@ def _built(section: Section, dev_key: Secret) -> ProxyConfig:
     return ProxyConfig(
         dev_key=dev_key,
         limits=NodeLimits(**_group(section, "limits.")),
-        link=NodeLinkSettings(**_group(section, "link.")),
+        cluster=_cluster(_group(section, "cluster.")),
         **top,
     )
+
+
+_NEEDED = ("engine", "node_name", "advertise")
+
+
+def _check_cluster(values: Mapping[str, Any], findings: Findings) -> None:
+    missing = [f"cluster.{key}" for key in _NEEDED if key not in values] if values else []
+    if missing:
+        findings.error(None, missing[0], "is needed in a cluster", f"write {', '.join(missing)}")
+    for side in ("engine", "node"):
+        keys = [f"{side}_{part}" for part in ("ca", "cert", "key")]
+        if any(key in values for key in keys) and not all(key in values for key in keys):
+            hint = "write " + ", ".join(f"cluster.{key}" for key in keys)
+            findings.error(None, f"cluster.{keys[0]}", "TLS needs all three files", hint)
+
+
+def _cluster(values: Mapping[str, Any]) -> ClusterSettings | None:
+    whole = all(key in values for key in _NEEDED)
+    return ClusterSettings(**values) if whole else None
 
 
 def _group(section: Section, prefix: str) -> dict[str, Any]:

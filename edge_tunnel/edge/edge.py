@@ -24,19 +24,23 @@ from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import lone_error, open_plain_nursery
+from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.splice import splice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import EdgeTunnel
+from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
     Attach,
     Bind,
     Bound,
+    Close,
     LinkFrame,
     StreamFrame,
     TunnelFrame,
     Unbind,
     Unbound,
+    clip,
 )
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
@@ -136,6 +140,9 @@ class Edge(Endpoint):
         for thing in self.config.things:
             self._bind(thing)
 
+    def is_settled(self) -> bool:
+        return self._bound >= set(self.config.things)
+
     def _bind(self, thing: str, beat: int = 0) -> None:
         self._bind_epoch = max(self._bind_epoch, beat) + 1
         self.send(Bind(thing, self._bind_epoch))
@@ -147,6 +154,7 @@ class Edge(Endpoint):
             pass  # the answer to a bind that the configuration has taken back, if to any
         elif isinstance(frame, Bound):
             self._bound.add(frame.thing)
+            self.leave_links()
             self.notices.emit("bound", thing=frame.thing, url=self.url, epoch=frame.epoch)
         else:
             self._on_unbound(frame)
@@ -173,35 +181,40 @@ class Edge(Endpoint):
 
     # -- tunnels
 
-    def on_unknown_tunnel(self, frame: TunnelFrame | StreamFrame) -> None:
-        if isinstance(frame, Attach):
-            self._open(frame)
+    def on_unknown_tunnel(self, link: Link, frame: TunnelFrame | StreamFrame) -> None:
+        if not isinstance(frame, Attach):
+            return
+        refused = self._why_not(frame)
+        if refused is None:
+            refused = self._take(link, frame)
+        if refused is not None:
+            _refuse(link, frame, *refused)
 
-    def on_tunnel_frame(self, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
         if isinstance(frame, Attach):
-            self._attach(tunnel, frame)
+            self._attach(link, tunnel, frame)
         else:
-            super().on_tunnel_frame(tunnel, frame)
+            super().on_tunnel_frame(link, tunnel, frame)
 
-    def _open(self, frame: Attach) -> None:
+    def _why_not(self, frame: Attach) -> tuple[Reason, str] | None:
+        """Why this tunnel is not opened."""
         limit = self.config.tunnel.max_concurrent
         if not frame.fresh:
-            self.refuse(frame, Reason.UNKNOWN_TUNNEL)
-        elif frame.thing not in self.config.things:
-            self.refuse(frame, Reason.NO_SUCH_THING, f"{frame.thing} is not served here")
-        elif frame.service not in self._services:
+            return Reason.UNKNOWN_TUNNEL, ""
+        if frame.thing not in self.config.things:
+            return Reason.NO_SUCH_THING, f"{frame.thing} is not served here"
+        if frame.service not in self._services:
             text = f"the device does not offer {frame.service!r}; it offers {self._offer()}"
-            self.refuse(frame, Reason.SERVICE_NOT_ALLOWED, text)
-        elif limit is not None and len(self.tunnels) >= limit:
+            return Reason.SERVICE_NOT_ALLOWED, text
+        if limit is not None and len(self.tunnels) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
-            self.refuse(frame, Reason.REFUSED_BY_DEVICE, text)
-        else:
-            self._take(frame)
+            return Reason.REFUSED_BY_DEVICE, text
+        return None
 
     def _offer(self) -> str:
         return ", ".join(sorted(self._services)) or "nothing"
 
-    def _take(self, frame: Attach) -> None:
+    def _take(self, link: Link, frame: Attach) -> tuple[Reason, str] | None:
         settings = self.config.tunnel
         try:
             tunnel = EdgeTunnel(
@@ -211,18 +224,18 @@ class Edge(Endpoint):
                 max_streams=settings.max_streams,
             )
         except RemoteProtocolError as error:
-            self.refuse(frame, Reason.PROTOCOL_ERROR, str(error))
-            return
+            return Reason.PROTOCOL_ERROR, str(error)
         self.add(tunnel)
         self.notices.emit("tunnel_opened", **_about(tunnel))
-        self._attach(tunnel, frame)
+        self._attach(link, tunnel, frame)
+        return None
 
-    def _attach(self, tunnel: Tunnel, frame: Attach) -> None:
-        if not isinstance(tunnel, EdgeTunnel) or self.link is None:
-            return
-        refused = tunnel.accept(frame, self.link.outlet, trio.current_time())
+    def _attach(self, link: Link, tunnel: Tunnel, frame: Attach) -> None:
+        """By the link that the attach came by, whichever is the link of the moment."""
+        assert isinstance(tunnel, EdgeTunnel)
+        refused = tunnel.accept(frame, link.outlet, trio.current_time())
         if refused is not None:
-            self.refuse(frame, refused)
+            _refuse(link, frame, refused)
         self.tell(tunnel)
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
@@ -391,6 +404,11 @@ def _settings(config: EdgeConfig) -> EndpointSettings:
         retries=link.retries,
         first_delay=link.max_connect_delay,
     )
+
+
+def _refuse(link: Link, frame: Attach, reason: Reason, text: str = "") -> None:
+    """Answer an attach with no."""
+    link.outlet.push(encode(Close(frame.tunnel, 0, frame.epoch, reason, clip(text))))
 
 
 def _offered(config: EdgeConfig) -> dict[str, ServiceTarget]:

@@ -4,6 +4,10 @@ An endpoint keeps one link up. It dials its candidates in their order, greets, r
 it is lost, and dials again. Tunnels live here, not on the link: when a link is lost they are
 detached and keep everything; what brings them back is their role's business (`on_linked`: an edge
 binds its things, a remote attaches its tunnels).
+
+A node that drains asks its endpoints to go. Then the next link is dialled while the old one works;
+tunnels change over one by one, as they are attached by the new link, and the old link is left when
+none uses it any more. Each frame is answered by the link that it came by.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, cast
 
 import trio
@@ -26,12 +31,14 @@ from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import Transport
+from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.codec import decode, encode, peek
 from edge_tunnel.protocol.frames import (
     Bye,
     Close,
     Data,
     Detached,
+    Drain,
     Frame,
     Hello,
     LinkFrame,
@@ -42,7 +49,6 @@ from edge_tunnel.protocol.frames import (
     TunnelFrame,
     Unbound,
     Welcome,
-    clip,
 )
 from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
 from edge_tunnel.protocol.tunnel import (
@@ -61,6 +67,9 @@ _log = logging.getLogger("edge_tunnel.link")
 
 _HURRY: Final = 1.0
 """Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
+
+_ELSEWHERE: Final = (Reason.SHUTTING_DOWN, Reason.TOO_MANY)
+"""Refusals that say nothing against this endpoint: the next node may take it."""
 
 _STABLE: Final = 5.0
 """Seconds that a link must have lasted for the waits to start from the shortest again; a node that
@@ -98,13 +107,19 @@ class Endpoint:
         self.link: Link | None = None
         self.url: str | None = None
         """Where the link of the moment goes."""
+
+        self.linked_at = 0.0
+        """When it was greeted."""
+
         self._dial = dial
+        self._visits: trio.Nursery | None = None
+        self._current: Visit | None = None  # whose link is `link`
+        self._leaving: set[Link] = set()
         self._instance = secrets.token_bytes(16)
         self._timer = trio.Event()
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
         self._attempts = trio.CancelScope()  # dialling, and the waits in between
         self._failures = 0  # in a row
-        self._linked_at = math.inf
         self._candidates = Candidates()
 
     # -- what a role adds
@@ -116,7 +131,7 @@ class Endpoint:
         """A frame of the link that is not PING, PONG or BYE."""
         raise RemoteProtocolError(f"{type(frame).__name__} goes the other way")
 
-    def on_unknown_tunnel(self, frame: TunnelFrame | StreamFrame) -> None:
+    def on_unknown_tunnel(self, link: Link, frame: TunnelFrame | StreamFrame) -> None:
         """A frame of a tunnel that is not here: late, unless the role knows better."""
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
@@ -130,6 +145,7 @@ class Endpoint:
     async def run(self) -> None:
         """Keep a link up until cancelled. Raises LinkLost when `retries` are used up."""
         async with trio.open_nursery() as nursery:
+            self._visits = nursery
             nursery.start_soon(self._keep_time)
             await self._keep_linked()
             nursery.cancel_scope.cancel()
@@ -154,59 +170,78 @@ class Endpoint:
         """Each candidate once, but for those that want to be left alone; and a wait.
 
         Also where a link was lost the next candidate waits its jitter: the other devices of a node
-        that died go there, too.
+        that died go there, too. Where a node asked us to go, nothing is waited for.
         """
         backoff.longest = settings.retry_interval
         candidates = await self._candidates.due(settings.urls)
         for url in candidates:
-            problem = await self._try(url)
-            was_linked = self._was_linked()
-            self._failures = 0 if was_linked else self._failures + 1
+            visit = await self._visit(url)
+            self._failures = 0 if visit.linked else self._failures + 1
             if settings.retries is not None and self._failures > settings.retries:
-                raise LinkLost(f"gave up after {self._failures} attempts: {problem}")
-            self._lost(url, problem)
-            if was_linked and trio.current_time() - self._linked_at > _STABLE:
+                raise LinkLost(f"gave up after {self._failures} attempts: {visit.problem}")
+            if visit.linked and visit.lasted > _STABLE:
                 backoff.succeeded()
             if self.settings is not settings:
                 return
-            if was_linked or url is candidates[-1]:
-                hurry = self.tunnels and not isinstance(problem, LinkRefused)
+            if not visit.asked_to_go and (visit.linked or url is candidates[-1]):
+                hurry = self.tunnels and not isinstance(visit.problem, LinkRefused)
                 await trio.sleep(backoff.next_delay(_HURRY if hurry else None))
 
-    async def _try(self, url: str) -> LinkLost | LinkRefused:
-        """One attempt, or one link until it is lost; why it ended."""
+    async def _visit(self, url: str) -> Visit:
+        """One attempt, until it failed, or its link was lost, or its node asked us to go."""
+        assert self._visits is not None
+        visit = Visit(url)
+        self._visits.start_soon(self._try, visit)
         try:
-            await self._one_link(url)
-        except LinkRefused as error:
-            self.on_refused(error)
-            return error
-        except LinkLost as error:
-            return error
-        raise AssertionError  # a link ends with an error, always
+            await visit.settled.wait()
+        except trio.Cancelled:
+            visit.scope.cancel()
+            raise
+        if isinstance(visit.problem, LinkRefused):
+            self.on_refused(visit.problem)
+        return visit
 
-    async def _one_link(self, url: str) -> None:
+    async def _try(self, visit: Visit) -> None:
+        try:
+            with visit.scope:
+                await self._one_link(visit)
+        except (LinkLost, LinkRefused) as error:
+            visit.problem = error
+            self._lost(visit)
+        finally:
+            visit.settle()
+
+    async def _one_link(self, visit: Visit) -> None:
         """Dial, greet, and run one link until it is lost. Always raises."""
-        self.notices.emit("connecting", url=url)
-        async with self._dial(url) as transport:
-            welcome = await self._greet(transport, url)
+        self.notices.emit("connecting", url=visit.url)
+        async with self._dial(visit.url) as transport:
+            welcome = await self._greet(transport, visit.url)
             self._refusals.clear()
             settings = self.settings
-            self.link = Link(
+            link = visit.link = Link(
                 transport,
                 silence=settings.ping_interval + settings.ping_timeout,
                 ping_interval=settings.ping_interval,
             )
-            self.url = url
-            self._linked_at = trio.current_time()
-            self.notices.emit("linked", url=url, node=welcome.node)
+            visit.node = welcome.node
+            self._begin(visit, link)
             if welcome.notice:
                 _log.warning("%s", welcome.notice)
                 self.notices.emit("notice", text=welcome.notice)
             try:
                 self.on_linked()
-                await self.link.run(self._on_message)
+                await link.run(partial(self._on_message, visit, link))
             finally:  # `say_goodbye` waits for it
-                self.link.over.set()
+                link.over.set()
+
+    def _begin(self, visit: Visit, link: Link) -> None:
+        """This is the link of the moment from here on; one that is still up is left."""
+        old, self._current = self._current, visit
+        self.link, self.url = link, visit.url
+        self.linked_at = trio.current_time()
+        self.notices.emit("linked", url=visit.url, node=visit.node)
+        if old is not None and old.link is not None:
+            self._leaving.add(old.link)
 
     async def _greet(self, transport: Transport, url: str) -> Welcome:
         settings = self.settings
@@ -231,26 +266,52 @@ class Endpoint:
             raise LinkLost(f"the node greeted with nonsense: {error}") from None
         if isinstance(answer, Bye):
             self._candidates.hold_off(url, answer)
+            if answer.reason in _ELSEWHERE:
+                raise LinkLost(f"the node takes no links: {answer.text}")
             raise LinkRefused(Reason.of(answer.reason), answer.text)
         if not isinstance(answer, Welcome):
             raise LinkLost(f"the node greeted with {type(answer).__name__}")
         return answer
 
-    def _was_linked(self) -> bool:
-        return self.link is not None
-
-    def _lost(self, url: str, problem: Exception) -> None:
-        was_linked, self.link, self.url = self._was_linked(), None, None
-        if isinstance(problem, LinkRefused):
-            self._say_refused(url, str(problem))
+    def _lost(self, visit: Visit) -> None:
+        """A link is over, or was never there: what used it is detached."""
+        link, problem = visit.link, visit.problem
+        if self._current is visit:
+            self._current = self.link = self.url = None
+        if link is not None and link in self._leaving:
+            self._leaving.discard(link)
+            self.notices.emit("link_left", url=visit.url, reason=str(problem))
+        elif isinstance(problem, LinkRefused):
+            self._say_refused(visit.url, str(problem))
         else:
-            _log.info("%s: %s", url, problem)
-            event = "link_lost" if was_linked else "connect_failed"
-            self.notices.emit(event, url=url, reason=str(problem))
+            _log.info("%s: %s", visit.url, problem)
+            event = "connect_failed" if link is None else "link_lost"
+            self.notices.emit(event, url=visit.url, reason=str(problem))
         now = trio.current_time()
         for tunnel in list(self.tunnels.values()):
-            tunnel.detach(now, Reason.SILENT, str(problem))
-            self.tell(tunnel)
+            if link is not None and tunnel.uses(link.outlet):
+                tunnel.detach(now, Reason.SILENT, str(problem))
+                self.tell(tunnel)
+
+    # -- leaving a link for another, make before break
+
+    def is_settled(self) -> bool:
+        """Whether the link of the moment does all that an older one did, but for tunnels."""
+        return True
+
+    def leave_links(self) -> None:
+        """Say BYE on older links that nothing needs any more."""
+        if not self._leaving or self.link is None or not self.is_settled():
+            return
+        for link in self._leaving:
+            if not any(tunnel.uses(link.outlet) for tunnel in self.tunnels.values()):
+                link.end(Reason.DONE, "went to another node")
+
+    def _on_drain(self, visit: Visit, frame: Drain) -> None:
+        """The node wants us to go, and says when it ends."""
+        self.notices.emit("asked_to_go", url=visit.url, reason=frame.text)
+        visit.asked_to_go = True
+        visit.settle()
 
     def _say_refused(self, url: str, reason: str) -> None:
         """Somebody must do something about it; but one line for each new refusal is enough."""
@@ -261,10 +322,10 @@ class Endpoint:
 
     # -- messages
 
-    def _on_message(self, message: bytes) -> None:
+    def _on_message(self, visit: Visit, link: Link, message: bytes) -> None:
         tunnel_id = peek(message).tunnel
         if tunnel_id is None:
-            self._on_link_frame(_decode(message))
+            self._on_link_frame(visit, link, _decode(message))
             return
         tunnel = self.tunnels.get(tunnel_id)
         try:
@@ -276,23 +337,26 @@ class Endpoint:
                 self.tell(tunnel)
             return
         if tunnel is None:
-            self.on_unknown_tunnel(frame)
-            return
-        self.on_tunnel_frame(tunnel, frame)
+            self.on_unknown_tunnel(link, frame)
+        else:
+            self.on_tunnel_frame(link, tunnel, frame)
 
-    def on_tunnel_frame(self, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
-        """A frame of a tunnel that is here."""
+    def on_tunnel_frame(
+        self, _link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame
+    ) -> None:
+        """A frame of a tunnel that is here, and the link that it came by."""
         tunnel.receive(frame, trio.current_time())
         self.tell(tunnel)
 
-    def _on_link_frame(self, frame: Frame) -> None:
+    def _on_link_frame(self, visit: Visit, link: Link, frame: Frame) -> None:
         if isinstance(frame, Ping):
-            self.send(Pong(frame.nonce))
+            link.outlet.push(encode(Pong(frame.nonce)))
+        elif isinstance(frame, Drain):
+            self._on_drain(visit, frame)
         elif isinstance(frame, Bye):
-            if self.url is not None:
-                self._candidates.hold_off(self.url, frame)
+            self._candidates.hold_off(visit.url, frame)
             raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
-        elif not isinstance(frame, Pong):
+        elif not isinstance(frame, Pong) and link is self.link:
             self.on_link_frame(cast("LinkFrame", frame))
 
     def send(self, frame: Frame) -> None:
@@ -316,10 +380,8 @@ class Endpoint:
             self.on_event(tunnel, event)
         if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
             del self.tunnels[tunnel.id]
-
-    def refuse(self, frame: TunnelFrame, reason: Reason, text: str = "") -> None:
-        """Answer an attach with no."""
-        self.send(Close(frame.tunnel, 0, frame.epoch, reason, clip(text)))
+        if self._leaving:
+            self.leave_links()
 
     def close_tunnels(self, reason: Reason, text: str = "") -> None:
         """End all tunnels; the far ends are told if the link has time for it."""

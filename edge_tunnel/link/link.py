@@ -51,14 +51,17 @@ class Link:
         *,
         silence: float,
         ping_interval: float | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
         """`silence`: seconds without a message that end the link.
 
         `ping_interval`: seconds after which a quiet link is pinged (endpoints); None: never
         (nodes: their endpoints announced how quiet they may be).
+
+        `outlet`: what waits to be sent already, if something does.
         """
         self.transport = transport
-        self.outlet = Outlet()
+        self.outlet = Outlet() if outlet is None else outlet
         self.last_received = self.last_sent = trio.current_time()
         self._silence = silence
         self._ping_interval = ping_interval

@@ -25,10 +25,12 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 class SharedConnection(trio.abc.Stream):
     """The stream that the library is given. It also notices the end of the connection."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
+        """`first`: what was read of the handshake already."""
         if isinstance(stream, trio.SocketStream):
             stream = EagerStream(stream, patient=True)
         self._stream = stream
+        self._first = first
         self.ended = trio.Event()
         self.taken = False
         """Whether `read` is the link's; the library gets what it is handed."""
@@ -82,7 +84,14 @@ class SharedConnection(trio.abc.Stream):
             if self.taken:
                 await self._changed.park()
                 continue
-            return self._split(await self.read(max_bytes))
+            return self._split(await self._first_or_next(max_bytes))
+
+    async def _first_or_next(self, max_bytes: int | None) -> bytes | bytearray:
+        if not self._first:
+            return await self.read(max_bytes)
+        await trio.lowlevel.checkpoint()
+        first, self._first = self._first, b""
+        return first
 
     def _split(self, data: bytes | bytearray) -> bytes | bytearray:
         """The library's part of what arrived: all but what follows a handshake that succeeds."""

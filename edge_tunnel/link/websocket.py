@@ -174,13 +174,16 @@ async def serve(
     *,
     peer: str,
     timeout: float,
+    first: bytes = b"",
 ) -> None:
     """Take a client's handshake on `stream`, and run `talk` until it returns.
+
+    `first`: what was read of the handshake already.
 
     Never raises what a peer can cause: one connection must not end a server.
     """
     try:
-        wire = SharedConnection(stream)
+        wire = SharedConnection(stream, first)
         async with _connection_nursery(wire) as nursery:
             wrap = partial(
                 trio_websocket.wrap_server_stream,

@@ -112,6 +112,9 @@ class RemoteTunnel(Tunnel):
         if asking:
             self._events.append(AttachLost())
 
+    def uses(self, outlet: Outlet) -> bool:
+        return self._candidate is outlet or super().uses(outlet)
+
     def open_stream(self) -> Stream:
         """A new stream; what is written to it goes out at once, before the service answered.
 

@@ -26,10 +26,12 @@ __all__ = [
     "Credit",
     "Data",
     "Detached",
+    "Drain",
     "Echo",
     "End",
     "Frame",
     "Hello",
+    "Join",
     "Kind",
     "LinkFrame",
     "Open",
@@ -79,6 +81,8 @@ class Kind(enum.IntEnum):
     BOUND = 7
     UNBOUND = 8
     UNBIND = 9
+    DRAIN = 10
+    JOIN = 11
     ATTACH = 16
     ATTACHED = 17
     DETACHED = 18
@@ -171,6 +175,31 @@ class Unbind(NamedTuple):
 
     thing: str
     epoch: int
+
+
+class Drain(NamedTuple):
+    """Node -> endpoint: go to another node; this one ends in so many milliseconds.
+
+    Only to an endpoint whose HELLO named the feature ``drain``.
+    """
+
+    within_ms: int
+    text: str
+
+
+class Join(NamedTuple):
+    """Node -> node, first on each hop: who I am and what I speak. Answered as HELLO is."""
+
+    oldest: int
+    newest: int
+    node: str
+    software: str
+    key: str
+    silence_ms: int
+    features: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Join({self.node} {self.software}, {self.oldest}..{self.newest}, key hidden)"
 
 
 # -- frames of a tunnel ----------------------------------------------------------------------------
@@ -322,7 +351,9 @@ class Accept(NamedTuple):
     epoch: int
 
 
-LinkFrame: TypeAlias = Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind
+LinkFrame: TypeAlias = (
+    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join
+)
 TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept
 Frame: TypeAlias = LinkFrame | TunnelFrame | StreamFrame

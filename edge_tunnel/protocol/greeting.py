@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from edge_tunnel.protocol.frames import Bye, Hello, Welcome
+from edge_tunnel.protocol.frames import Bye, Hello, Join, Welcome
 from edge_tunnel.reasons import Reason
 
 __all__ = [
@@ -32,8 +32,8 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ()
-"""Optional features that this version can negotiate: none yet."""
+FEATURES: Final[tuple[str, ...]] = ("drain",)
+"""Optional features that this version can negotiate. drain: a node may send DRAIN."""
 
 ROLES: Final = ("edge", "remote")
 
@@ -46,15 +46,15 @@ class Demands:
     recommended: str = "0.1.0"
 
 
-def agree(hello: Hello, node: str, demands: Demands) -> Welcome | Bye:
-    """The node's answer to HELLO, as far as versions and roles go (the key is checked apart)."""
+def agree(hello: Hello | Join, node: str, demands: Demands) -> Welcome | Bye:
+    """The node's answer to HELLO or JOIN: versions and roles (the key is checked apart)."""
     if hello.newest < OLDEST or hello.oldest > NEWEST:
         return _bye(
             Reason.VERSION,
             f"this node speaks protocol {OLDEST} to {NEWEST}, {hello.software} speaks "
             f"{hello.oldest} to {hello.newest}: update the older one",
         )
-    if hello.role not in ROLES:
+    if isinstance(hello, Hello) and hello.role not in ROLES:
         return _bye(Reason.PROTOCOL_ERROR, f"unknown role {hello.role!r}")
     if _ours(hello) and _older(hello.software, demands.minimum):
         return _bye(
@@ -76,7 +76,7 @@ def _bye(reason: Reason, text: str) -> Bye:
     return Bye(reason, text, 0)
 
 
-def _ours(hello: Hello) -> bool:
+def _ours(hello: Hello | Join) -> bool:
     return hello.software.startswith("edge_tunnel/")
 
 

@@ -219,6 +219,10 @@ class Tunnel:
         """Whether frames go out."""
         return self._outlet is not None
 
+    def uses(self, outlet: Outlet) -> bool:
+        """Whether frames of this tunnel go out there, or may come back from there."""
+        return self._outlet is outlet
+
     def close(self, reason: Reason, text: str = "") -> None:
         """End the tunnel: every stream is reset, and the far end is told if it can be."""
         if self.closed:

@@ -1,5 +1,11 @@
-"""A proxy node: takes links, knows who is bound where, and passes frames on.
+"""A proxy node: accepts links, knows who is bound where, and passes frames on.
 
-`node` accepts and greets, `registry` says which link serves a thing, `routes` is the routing table:
-pure decisions, no waiting.
+`node` accepts, greets, drains and ends; `http` answers a balancer's questions on the same port.
+`traffic` decides what a message means, with three tables: `registry` (which link or node has a
+thing), `routes` (between which two ports a tunnel's frames go) and `waiting` (attaches whose thing
+is away). They wait for nothing. `hop` keeps the connections to other nodes: `peering` makes them
+(TCP, mutual TLS), `framed` puts messages on them.
+
+`registry` is the one of a node that is alone; `cluster` is the same on etcd. `directory` decides
+for both; `lease`, `rows`, `etcd` and `etcd_http` are what a cluster's needs.
 """

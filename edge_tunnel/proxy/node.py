@@ -1,7 +1,7 @@
-"""A proxy node: accepts links, greets, binds, and routes.
+"""A proxy node: accepts links, greets them, and ends.
 
 Each connection is one task here (its reader), one for its writer and one inside the WebSocket
-library. The reader only decides: no frame waits for another link.
+library. What a message means is the business of `traffic`; how nodes reach each other, of `hop`.
 """
 
 from __future__ import annotations
@@ -20,30 +20,17 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
-from edge_tunnel.protocol.codec import Route as Head
-from edge_tunnel.protocol.codec import check_data, decode, encode, peek
-from edge_tunnel.protocol.frames import (
-    Attach,
-    Attached,
-    Bind,
-    Bound,
-    Bye,
-    Close,
-    Detached,
-    Frame,
-    Hello,
-    Kind,
-    Ping,
-    Pong,
-    Unbind,
-    Unbound,
-    Welcome,
-)
+from edge_tunnel.protocol.codec import decode, encode
+from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
 from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
+from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
+from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
+from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
@@ -53,11 +40,15 @@ _log = logging.getLogger("edge_tunnel.proxy")
 Authenticate = Callable[[str, str], bool]
 """``(role, key)`` -> whether an endpoint may link."""
 
-_MAX_BINDS: Final = 4096
-"""Things that one edge may bind: a gateway with its sub-devices."""
+_SHORTEST_SILENCE: Final = 1.0
+"""Seconds; below it a busy node would take itself for a dead network."""
 
-_SILENCE: Final = (1.0, 600.0)
-"""Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
+_DRAIN_BATCH: Final = (100, 0.1)
+"""Links that are asked to go, and seconds until the next are: 1,000 links a second is what the
+other nodes can greet beside their traffic."""
+
+_FAREWELL: Final = 2.0
+"""Seconds that the endpoints have to take our goodbye."""
 
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted: the devices of a dead node come all at once."""
@@ -74,6 +65,13 @@ class NodeSettings:
     max_unauthenticated: int = 256
     """Connections that have not greeted yet; more are closed at once."""
 
+    max_links: int = 20_000
+    """Links at once, edges and remotes together."""
+
+    max_silence: float = 600.0
+    """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
+
+    hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
 
 
@@ -86,20 +84,78 @@ def one_key(key: str) -> Authenticate:
 class Node:
     """One proxy node."""
 
-    def __init__(self, settings: NodeSettings, authenticate: Authenticate) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        authenticate: Authenticate,
+        registry: Whereabouts | None = None,
+        hop_dial: HopDial | None = None,
+    ) -> None:
+        """A node that is alone needs neither a registry nor a way to dial hops.
+
+        In a cluster `hops.run` must run (`peering.serve_hops` does it).
+        """
         self.settings = settings
         self.notices = Notices()
-        self.registry = Registry()
-        self.routes = Routes(self.notices.emit)
+        self.draining = False
+        """Whether it takes no new links, because it is going to end."""
+
+        self.traffic = Traffic(Registry() if registry is None else registry, self.notices.emit)
+        self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self._authenticate = authenticate
-        self._links: set[Link] = set()
+        self._links: dict[Link, Hello] = {}
         self._unauthenticated = 0
-        self.waiting = WaitingRoom()
+
+    def _make_hops(self, dial: HopDial) -> Hops:
+        settings, traffic = self.settings, self.traffic
+        hops = Hops(
+            settings.name,
+            settings.hops,
+            dial,
+            demands=settings.demands,
+            on_message=traffic.on_message,
+            on_lost=self._hop_lost,
+        )
+        traffic.hops = hops
+        traffic.registry.on_node_gone = self._node_gone
+        return hops
+
+    def _node_gone(self, node: str) -> None:
+        assert self.hops is not None
+        self.traffic.waiting.node_gone(trio.current_time())
+        self.hops.gone(node)
+
+    def _hop_lost(self, port: Port, reason: str) -> None:
+        self.notices.emit("hop_lost", node=port.peer, reason=reason)
+        self.traffic.lost(port, reason)
 
     @property
     def links(self) -> int:
         """How many endpoints are linked."""
         return len(self._links)
+
+    @property
+    def registry(self) -> Whereabouts:
+        """Who has which thing."""
+        return self.traffic.registry
+
+    @property
+    def routes(self) -> Routes:
+        """The tunnels."""
+        return self.traffic.routes
+
+    @property
+    def waiting(self) -> WaitingRoom:
+        """Attaches whose thing is not bound at the moment."""
+        return self.traffic.waiting
+
+    def why_not_ready(self) -> str | None:
+        """Why this node takes no new links now; None: it does."""
+        if self.draining:
+            return "the node is shutting down"
+        if self.links >= self.settings.max_links:
+            return f"the node has all the {self.settings.max_links} links that it takes"
+        return None
 
     # -- connections
 
@@ -122,12 +178,15 @@ class Node:
         await self.take(sock, _peer_name(sock))
 
     async def take(self, stream: trio.abc.Stream, peer: str) -> None:
-        """Serve one connection, to its end."""
+        """Serve one connection, to its end: a WebSocket, or a question in plain HTTP."""
         self._unauthenticated += 1
         greeted = trio.Event()
+        timeout = self.settings.handshake_timeout
         try:
-            talk = partial(self.talk, greeted=greeted)
-            await serve(stream, talk, peer=peer, timeout=self.settings.handshake_timeout)
+            head = await answer_http(stream, timeout, self.why_not_ready)
+            if head is not None:
+                talk = partial(self.talk, greeted=greeted)
+                await serve(stream, talk, peer=peer, timeout=timeout, first=head)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
@@ -140,18 +199,18 @@ class Node:
         if greeted is not None:
             self._unauthenticated -= 1
             greeted.set()
-        low, high = _SILENCE
-        link = Link(transport, silence=min(max(hello.silence_ms / 1000, low), high))
+        asked = min(hello.silence_ms / 1000, self.settings.max_silence)
+        link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet)
-        self._links.add(link)
+        self._links[link] = hello
         reason = "the node was stopped"
         try:
-            await link.run(partial(self._on_message, port))
+            await link.run(partial(self.traffic.on_message, port))
         except LinkLost as error:
             reason = str(error)
         finally:
-            self._links.discard(link)
-            self._lost(port, reason)
+            del self._links[link]
+            self.traffic.lost(port, reason)
 
     async def _greet(self, transport: Transport) -> Hello | None:
         """The accepted HELLO; None if the link was refused."""
@@ -174,10 +233,40 @@ class Node:
     def _answer(self, hello: Frame) -> Welcome | Bye:
         if not isinstance(hello, Hello):
             return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
+        busy = self.why_not_ready()
+        if busy is not None:
+            return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
         answer = agree(hello, self.settings.name, self.settings.demands)
         if isinstance(answer, Welcome) and not self._authenticate(hello.role, hello.key):
             return Bye(Reason.NOT_AUTHORISED, "the key is not accepted here", 0)
         return answer
+
+    # -- the end
+
+    async def drain(self, timeout: float) -> None:
+        """Take no new links, ask the endpoints to go elsewhere, and end when they have.
+
+        Those that are still here after `timeout` seconds hear BYE. Afterwards cancel `serve`.
+        """
+        self.draining = True
+        self.notices.emit("draining", links=self.links)
+        with trio.move_on_after(timeout):
+            await self._ask_to_go(timeout)
+            await self.wait_idle(timeout)
+        self.say_goodbye()
+        await self.wait_idle(_FAREWELL)
+
+    async def _ask_to_go(self, timeout: float) -> None:
+        end = trio.current_time() + timeout
+        batch, pause = _DRAIN_BATCH
+        willing = [link for link, hello in self._links.items() if "drain" in hello.features]
+        for start in range(0, len(willing), batch):
+            if start:
+                await trio.sleep(pause)
+            within = int((end - trio.current_time()) * 1000)
+            message = encode(Drain(max(within, 0), "the node is shutting down"))
+            for link in willing[start : start + batch]:
+                link.outlet.push(message)
 
     def say_goodbye(self) -> None:
         """Tell every endpoint that this node ends; they go elsewhere, or wait for its return."""
@@ -189,91 +278,6 @@ class Node:
         with trio.move_on_after(timeout):
             for link in list(self._links):
                 await link.over.wait()
-
-    # -- messages
-
-    def _on_message(self, port: Port, message: bytes) -> None:
-        head = peek(message)
-        if head.tunnel is None:
-            self._on_link_frame(port, decode(message))
-        elif head.kind == Kind.DATA:
-            check_data(message, head)
-            self.routes.forward(head, message, port)
-        else:
-            self._on_control(port, head, message)
-
-    def _on_link_frame(self, port: Port, frame: Frame) -> None:
-        if isinstance(frame, Ping):
-            port.send(Pong(frame.nonce))
-            for refusal in self.waiting.expired(port, trio.current_time()):
-                port.send(refusal)
-        elif isinstance(frame, Bye):
-            raise LinkLost(frame.text or Reason.of(frame.reason).text)
-        elif isinstance(frame, Bind) and port.role == "edge":
-            self._bind(port, frame)
-        elif isinstance(frame, Unbind) and port.role == "edge":
-            self._unbind(port, frame.thing)
-        else:
-            raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
-
-    def _on_control(self, port: Port, head: Head, message: bytes) -> None:
-        frame = decode(message)
-        if isinstance(frame, Attach):
-            self._attach(port, frame, message)
-        elif isinstance(frame, Attached):
-            self.routes.attached(frame, message, port)
-        elif isinstance(frame, Close):
-            self.waiting.leave(port, frame.tunnel)
-            self.routes.close(frame, message, port)
-        elif isinstance(frame, Detached):
-            raise RemoteProtocolError("only a node sends Detached")
-        else:
-            self.routes.forward(head, message, port)
-
-    # -- things
-
-    def _bind(self, port: Port, frame: Bind) -> None:
-        if len(port.binds) >= _MAX_BINDS:
-            port.send(Unbound(frame.thing, 0, Reason.TOO_MANY, f"{_MAX_BINDS} things are bound"))
-            return
-        holds, epoch, loser = self.registry.bind(frame.thing, frame.epoch, port)
-        if not holds:
-            text = "another link has a higher epoch"
-            port.send(Unbound(frame.thing, epoch, Reason.SUPERSEDED, text))
-            return
-        if loser is not None:
-            text = f"bound by {port.peer} with a higher epoch"
-            loser.send(Unbound(frame.thing, epoch, Reason.SUPERSEDED, text))
-            self.routes.displaced(loser, frame.thing)
-        port.send(Bound(frame.thing, epoch))
-        self.notices.emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
-        for waiting in self.waiting.bound(frame.thing):
-            self.routes.attach(waiting.frame, waiting.message, waiting.remote, port)
-
-    def _unbind(self, port: Port, thing: str) -> None:
-        if self.registry.unbind(thing, port):
-            self.notices.emit("unbound", thing=thing, peer=port.peer, reason="the edge unbound it")
-
-    # -- attaching
-
-    def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
-        if port.role != "remote":
-            raise RemoteProtocolError(f"Attach from the {port.role}")
-        edge = self.registry.locate(frame.thing)
-        if edge is not None:
-            self.routes.attach(frame, message, port, edge)
-            return
-        refusal = self.waiting.enter(frame, message, port, trio.current_time())
-        if refusal is not None:
-            port.send(refusal)
-
-    def _lost(self, port: Port, reason: str) -> None:
-        for thing in list(port.binds):
-            if self.registry.unbind(thing, port):
-                self.notices.emit("unbound", thing=thing, peer=port.peer, reason=reason)
-                self.waiting.lost(thing, trio.current_time())
-        self.waiting.leave_all(port)
-        self.routes.lost(port, reason)
 
 
 def _peer_name(sock: trio.SocketStream) -> str:

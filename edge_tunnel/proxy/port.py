@@ -1,4 +1,4 @@
-"""One greeted link, as the node's tables know it."""
+"""One greeted link or hop, as the node's tables know it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ __all__ = ["Port"]
 
 
 class Port:
-    """The node's end of a link: where its frames go, and what hangs on it."""
+    """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
-    __slots__ = ("binds", "outlet", "peer", "role", "routes", "waiting")
+    __slots__ = ("binds", "is_hop", "outlet", "peer", "role", "routes", "waiting")
 
     def __init__(self, role: str, peer: str, outlet: Outlet) -> None:
+        """`role`: ``edge`` or ``remote``; ``node`` for a hop, and `peer` is that node's name."""
         self.role = role
+        self.is_hop = role == "node"
         self.peer = peer
         self.outlet = outlet
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
-        self.waiting: dict[bytes, str] = {}  # tunnel -> thing that its ATTACH waits for (remotes)
+        self.waiting: dict[
+            bytes, str
+        ] = {}  # tunnel -> thing that its ATTACH waits for (remotes, hops)
 
     def __repr__(self) -> str:
         return f"<Port {self.role} {self.peer} {len(self.routes)} routes>"

@@ -1,50 +1,73 @@
-"""Which port serves which thing.
+"""Which port, or which other node, serves which thing.
 
-The interface is the same for one node and for a cluster; this is the registry in the process, which
-one node needs and nothing else. It is soft state: whatever it says, the epoch decides.
+The interface is the same for one node and for a cluster (`cluster.ClusterRegistry`); this is the
+registry in the process, which one node needs and nothing else. It is soft state: whatever it says,
+the epoch decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import trio
+
+from edge_tunnel.proxy.directory import Decision, Directory, Displaced, Moved, NodeInfo
 from edge_tunnel.proxy.port import Port
 
 __all__ = ["Registry"]
 
 
-class Registry:
-    """Binds of one node."""
+class Registry(Directory):
+    """Binds of one node that is alone.
 
-    def __init__(self) -> None:
-        self._things: dict[str, tuple[int, Port]] = {}
+    The node sets the callbacks. They are called from `run` only, never from inside `bind`,
+    `unbind` or `locate`, and must not wait.
+    """
 
-    def __len__(self) -> int:
-        return len(self._things)
+    def __init__(self, me: NodeInfo | None = None) -> None:
+        """`me`: what this node tells the others about itself."""
+        self.me = me or NodeInfo("node")
+        super().__init__(self.me.name)
+        self.nodes[self.name] = self.me
+        self.ready = trio.Event()
+        """Set when the map is known and the others know this node."""
 
-    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
-        """Bind, if no higher epoch holds the thing.
+        self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
+        """``(thing, epoch, port)``: a higher epoch of another node took the thing from the port."""
 
-        Returns whether it holds now, the epoch that does, and the port that lost it to this one.
-        """
-        held = self._things.get(thing)
-        if held is not None and held[0] >= epoch:
-            return False, held[0], None
-        self._things[thing] = (epoch, port)
-        port.binds[thing] = epoch
-        if held is None or held[1] is port:
-            return True, epoch, None
-        held[1].binds.pop(thing, None)
-        return True, epoch, held[1]
+        self.on_moved: Callable[[str], None] = lambda _thing: None
+        """``(thing)``: another node changed what `locate` says: it is there, or nowhere. May be
+        repeated."""
 
-    def unbind(self, thing: str, port: Port) -> bool:
-        """Take a bind back; returns whether this port held it."""
-        port.binds.pop(thing, None)
-        held = self._things.get(thing)
-        if held is None or held[1] is not port:
-            return False
-        del self._things[thing]
+        self.on_node_gone: Callable[[str], None] = lambda _node: None
+        """``(node)``: it left, or its lease is over. A hop to it that still talks is alive."""
+
+    @property
+    def claiming(self) -> bool:
+        """Whether the cluster can rely on what this node says that it holds."""
         return True
 
-    def locate(self, thing: str) -> Port | None:
-        """The port that serves the thing."""
-        held = self._things.get(thing)
-        return None if held is None else held[1]
+    def address(self, node: str) -> tuple[str, int] | None:
+        """Where a node takes hops: host and port. None: not known (at the moment)."""
+        info = self.nodes.get(node)
+        host, _, port = ("", "", "") if info is None else info.address.rpartition(":")
+        return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
+
+    def describe(self, me: NodeInfo) -> None:
+        """Tell the others something new about this node (the name stays)."""
+        self.me = self.nodes[self.name] = me._replace(name=self.name)
+
+    def tell(self, decisions: Iterable[Decision]) -> None:
+        """Call the node back."""
+        for decision in decisions:
+            if isinstance(decision, Displaced):
+                self.on_displaced(decision.thing, decision.epoch, decision.port)
+            elif isinstance(decision, Moved):
+                self.on_moved(decision.thing)
+            else:
+                self.on_node_gone(decision.name)
+
+    async def run(self) -> None:
+        """Keep the registry going, until cancelled. No failure of an engine ends it."""
+        self.ready.set()
+        await trio.sleep_forever()

@@ -7,6 +7,10 @@ by the window that the receiving *endpoint* gave; a peer that sends more loses t
 An ATTACH makes its port a *candidate*. Only when the edge answers ATTACHED - that is, when the
 proof was good - does the candidate become the tunnel's remote end. So a stolen tunnel id takes
 nothing from the tunnel's owner, and bytes flow on the old path until the new one stands.
+
+In a cluster one of the two ports may be a hop, the connection to the node where the other end is.
+It is a port as any other, but for one rule: a tunnel has at least one end on this node. One whose
+ends are both behind hops would take two of them; it is forgotten.
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ bytes each; only a flood gets here, and the tunnel that it comes from is closed.
 
 MAX_CANDIDATES: Final = 8
 """Attaches of one tunnel that may be under way: an owner has one; strangers get the rest."""
+
+HOP_SHARE: Final = 16
+"""A hop carries the control frames of many links' tunnels; it may hold those of this many links."""
 
 _IN_ORDER: Final = (Kind.DATA, Kind.END)
 """Frames that keep their place in their stream; all others are urgent."""
@@ -66,6 +73,7 @@ class Candidate(NamedTuple):
     """An ATTACH that its edge has not answered yet."""
 
     frame: Attach
+    message: bytes
     remote: Port
     edge: Port
 
@@ -102,6 +110,7 @@ class Routes:
     def __init__(self, emit: Callable[..., None]) -> None:
         """`emit(event, **data)` is told what happens to tunnels."""
         self._routes: dict[bytes, Route] = {}
+        self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
 
     def __len__(self) -> int:
@@ -114,11 +123,12 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         if route is None:
             route = self._routes[frame.tunnel] = Route(frame)
+            self._by_thing.setdefault(route.thing, set()).add(route)
         if frame.epoch <= route.epoch or frame.epoch in route.candidates:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES:
             return
-        route.candidates[frame.epoch] = Candidate(frame, remote, edge)
+        route.candidates[frame.epoch] = Candidate(frame, message, remote, edge)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
@@ -128,6 +138,7 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is None or candidate is None or candidate.edge is not edge:
+            self._attached_to_nobody(route, frame, edge)
             return
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
@@ -137,9 +148,15 @@ class Routes:
         for port in old:
             self._unhook(route, port)
         route.remote.outlet.push(message)
-        event = "tunnel_attached" if route.opened else "tunnel_opened"
+        again = route.opened or not candidate.frame.fresh
         route.opened = True
+        event = "tunnel_attached" if again else "tunnel_opened"
         self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
+
+    def _attached_to_nobody(self, route: Route | None, frame: Attached, edge: Port) -> None:
+        """The remote left before the edge answered: an edge that is not told waits for ever."""
+        if route is None or route.edge is not edge or route.epoch != frame.epoch:
+            edge.send(Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, ""))
 
     # -- forwarding
 
@@ -160,7 +177,7 @@ class Routes:
             return  # the far end is away; a resume sends it again
         if head.kind in _IN_ORDER:
             self._enqueue(route, (towards_edge, head.stream), message, target)
-        elif target.outlet.urgent_size < MAX_URGENT:
+        elif target.outlet.urgent_size < MAX_URGENT * (HOP_SHARE if target.is_hop else 1):
             target.outlet.push(message)
         else:
             self._overrun(route, "a flood of control frames")
@@ -222,22 +239,65 @@ class Routes:
             if route.thing == thing:
                 self._leave(route, port, "the device has a newer link")
 
+    def moved(self, thing: str, where: Port | None) -> None:
+        """The thing is bound at another place: its tunnels leave the hop that leads elsewhere.
+
+        The node there says so too, if it is alive. `where`: the hop to the new place, if there is
+        one; None also if the place is here.
+        """
+        text = "the device moved to another node"
+        for route in list(self._by_thing.get(thing, ())):
+            attaches = {epoch: each.edge for epoch, each in route.candidates.items()}
+            if route.edge is not None:
+                attaches[route.epoch] = route.edge
+            for epoch, edge in attaches.items():
+                if edge.is_hop and edge is not where:
+                    edge.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, text))
+                    self._leave(route, edge, text)
+
+    def detached(self, frame: Detached, message: bytes, hop: Port) -> Candidate | None:
+        """The node at the other end of a hop lost its end of the tunnel.
+
+        Returns the candidate that never reached an edge, because the thing is not there: its very
+        ATTACH may be sent elsewhere.
+        """
+        route = self._routes.get(frame.tunnel)
+        candidate = None if route is None else route.candidates.get(frame.epoch)
+        if route is not None and candidate is not None:
+            return self._candidate_detached(route, candidate, frame, message, hop)
+        if route is not None and frame.epoch == route.epoch and hop in (route.edge, route.remote):
+            self._detach(route, hop, frame.text)
+            self._unhook(route, hop)
+            self._tidy(route)
+        return None
+
+    def _candidate_detached(
+        self, route: Route, candidate: Candidate, frame: Detached, message: bytes, hop: Port
+    ) -> Candidate | None:
+        if hop not in (candidate.edge, candidate.remote):
+            return None
+        denied = hop is candidate.edge and frame.reason == Reason.NO_SUCH_THING
+        if not denied:
+            far = candidate.remote if hop is candidate.edge else candidate.edge
+            far.outlet.push(message)
+        self._drop_candidate(route, frame.epoch)
+        self._tidy(route)
+        return candidate if denied else None
+
     def _leave(self, route: Route, port: Port, text: str) -> None:
         """The port is no longer an end of the route."""
         for epoch, candidate in list(route.candidates.items()):
-            if port is candidate.edge:
-                # It may have accepted, and the answer been lost. An ATTACH is never said twice, so
-                # the remote is told to ask again, with a higher epoch.
-                candidate.remote.send(
-                    Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, clip(text))
-                )
             if port in (candidate.edge, candidate.remote):
+                # The edge may have accepted, and the answer been lost. An ATTACH is never said
+                # twice, so the remote is told to ask again, with a higher epoch; and the edge that
+                # the remote is gone.
+                far = candidate.remote if port is candidate.edge else candidate.edge
+                far.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, clip(text)))
                 self._drop_candidate(route, epoch)
         if port in (route.edge, route.remote):
             self._detach(route, port, text)
         port.routes.discard(route)
-        if route.edge is None and route.remote is None and not route.candidates:
-            self._forget(route)
+        self._tidy(route)
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
         self._drop_queues(route)
@@ -252,6 +312,12 @@ class Routes:
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
 
     # -- inside
+
+    def _tidy(self, route: Route) -> None:
+        """Forget a route with no end on this node."""
+        ends = (route.edge, route.remote)
+        if not route.candidates and all(end is None or end.is_hop for end in ends):
+            self._forget(route)
 
     def _unhook(self, route: Route, port: Port | None) -> None:
         """Take the route off a port that is not one of its ends (any more)."""
@@ -291,4 +357,8 @@ class Routes:
             if port is not None:
                 port.routes.discard(route)
         route.edge = route.remote = None
-        self._routes.pop(route.tunnel, None)
+        if self._routes.pop(route.tunnel, None) is not None:
+            namesakes = self._by_thing[route.thing]
+            namesakes.discard(route)
+            if not namesakes:
+                del self._by_thing[route.thing]

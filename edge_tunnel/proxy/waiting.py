@@ -39,13 +39,14 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._by_thing: dict[str, dict[tuple[Port, bytes], Waiting]] = {}
         self._lost_at: dict[str, float] = {}  # things lost within GRACE, in order of their loss
+        self._node_gone_at = -math.inf
 
     def __len__(self) -> int:
         return sum(len(each) for each in self._by_thing.values())
 
     def enter(self, frame: Attach, message: bytes, remote: Port, now: float) -> Close | None:
         """Wait for the thing; or the refusal, if there is nothing to wait for."""
-        until = self._lost_at.get(frame.thing, -math.inf) + GRACE if frame.fresh else math.inf
+        until = self._hope(frame.thing) if frame.fresh else math.inf
         if until < now:
             return _no_such_thing(frame)
         self.leave(remote, frame.tunnel)
@@ -82,6 +83,14 @@ class WaitingRoom:
             del self._lost_at[next(iter(self._lost_at))]
         self._lost_at.pop(thing, None)
         self._lost_at[thing] = now
+
+    def node_gone(self, now: float) -> None:
+        """Another node died, and nobody knows any more which things it had."""
+        self._node_gone_at = now
+
+    def _hope(self, thing: str) -> float:
+        """Until when a thing that is not bound may come back."""
+        return max(self._lost_at.get(thing, -math.inf), self._node_gone_at) + GRACE
 
     def expired(self, remote: Port, now: float) -> list[Close]:
         """The refusals of what has waited too long, for this remote; they wait no more."""

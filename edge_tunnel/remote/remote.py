@@ -166,6 +166,13 @@ class Remote(Endpoint):
         for tunnel in self._by_name.values():
             tunnel.attach(self.link.outlet, trio.current_time())
 
+    def is_settled(self) -> bool:
+        """Tunnels that were attached are again; one that waits for its device keeps nobody."""
+        return not any(
+            tunnel.detached_since is not None and tunnel.detached_since >= self.linked_at
+            for tunnel in self.tunnels.values()
+        )
+
     def on_refused(self, error: LinkRefused) -> None:
         if error.reason in _FINAL:
             raise error  # a wrong key does not become right; a person is waiting

@@ -2,9 +2,9 @@
 
 `wire` is a bounded in-memory byte stream (trio's own never blocks, so it cannot test
 back-pressure), `transports` a bounded in-memory message transport with faults, `cluster` real nodes
-in one process that endpoints dial by name. All of them work in virtual time. `relay` and
-`processes` are for real ones: a TCP relay on loopback that can be cut, stalled and slowed down, and
-our commands with their JSON lines.
+in one process that endpoints dial by name, with the `registry` that they share. All of them work in
+virtual time. `relay` and `processes` are for real ones: a TCP relay on loopback that can be cut,
+stalled and slowed down, and our commands with their JSON lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Real nodes in one process, dialled by name; links that can be cut, stalled and slowed down."""
+"""Real nodes in one process, dialled by name; links and hops that can be cut, stalled, slowed down.
+
+The nodes are a cluster: they share a registry (`registry.py`), and reach each other by hops in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
+from edge_tunnel.proxy.hop import HopDial, HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.testing.registry import RegistryView, SharedRegistry
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 from edge_tunnel.testing.wire import WireStream, wire_pair
 
@@ -43,6 +49,13 @@ class Cluster:
         self.delay = 0.0
         """Seconds that what goes over links dialled from now on is under way, each way."""
 
+        self.registry = SharedRegistry(nursery)
+        self.lease = 5.0
+        """Seconds until the others believe that a killed or frozen node is dead."""
+
+        self.hops: dict[tuple[str, str], list[Line]] = {}
+        """The live hops, by who dialled whom."""
+
         self._nursery = nursery
         self._websocket = websocket
         self._capacity = capacity
@@ -50,19 +63,69 @@ class Cluster:
 
     def start(self, name: str = "node") -> Node:
         """Start a node, or start it again after `kill`."""
-        node = self.nodes[name] = Node(NodeSettings(name=name), one_key(KEY))
+        if name in self.registry.views:
+            self.registry.expire(name)  # a node that comes back revokes its old lease
+        settings = NodeSettings(name=name, hops=HopSettings(key=KEY))
+        view = self.registry.join(name)
+        node = self.nodes[name] = Node(settings, one_key(KEY), view, self._hop_dial(name))
         self._serving[name] = set()
+        assert node.hops is not None
+        self._nursery.start_soon(self._run, name, node.hops.run)
         return node
 
     def kill(self, name: str = "node") -> None:
         """End a node as SIGKILL does: nobody is told, every connection breaks."""
         del self.nodes[name]
+        for line in self._lines_of(name):
+            line.cut()
         for scope in self._serving.pop(name):
             scope.cancel()
-        for links in self.links.values():
-            for line in links:
-                if line.url == f"mem://{name}":
-                    line.cut()
+        self._nursery.start_soon(self._expire, name, self.registry.views[name])
+
+    def freeze(self, name: str = "node") -> None:
+        """As SIGSTOP, or a network that is gone: nothing is closed, nothing comes any more."""
+        del self.nodes[name]
+        for line in self._lines_of(name):
+            line.stall()
+        view = self.registry.views[name]
+        view.cut()
+        self._nursery.start_soon(self._expire, name, view)
+
+    async def _expire(self, name: str, view: RegistryView) -> None:
+        await trio.sleep(self.lease)
+        if self.registry.views.get(name) is view:
+            self.registry.expire(name)
+
+    def _lines_of(self, name: str) -> list[Line]:
+        links = [line for lines in self.links.values() for line in lines]
+        hops = [line for pair, lines in self.hops.items() if name in pair for line in lines]
+        return [line for line in links if line.url == f"mem://{name}"] + hops
+
+    def _hop_dial(self, source: str) -> HopDial:
+        @asynccontextmanager
+        async def dial(target: str) -> AsyncIterator[Transport]:
+            await trio.lowlevel.checkpoint()
+            if target not in self.nodes:
+                raise LinkLost(f"cannot reach {target}: connection refused")
+            near, far = transport_pair(self._capacity, peers=(source, target))
+            near.slow_down(self.delay)
+            hops = self.nodes[target].hops
+            assert hops is not None
+            self._nursery.start_soon(self._serve, target, partial(hops.take, far, None), near)
+            line = Line(f"hop://{target}", near)
+            lines = self.hops.setdefault((source, target), [])
+            lines.append(line)
+            try:
+                yield near
+            finally:
+                lines.remove(line)
+                near.close()
+
+        return dial
+
+    def lines_between(self, one: str, other: str) -> list[Line]:
+        """The live hops between two nodes, whoever dialled."""
+        return [line for pair in ((one, other), (other, one)) for line in self.hops.get(pair, [])]
 
     def dial_as(self, who: str) -> Dial:
         """How the endpoint that tests call `who` opens its links."""
@@ -94,7 +157,7 @@ class Cluster:
         try:
             yield Line(url, near), near
         finally:
-            near.cut("closed")
+            near.close()
 
     @asynccontextmanager
     async def _over_websocket(
@@ -115,6 +178,12 @@ class Cluster:
         """Freeze the links of one endpoint, silently; new ones work."""
         for line in list(self.links.get(who, ())):
             line.stall()
+
+    async def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Something of a node, until it is killed."""
+        with trio.CancelScope() as scope:
+            self._serving[name].add(scope)
+            await run()
 
     async def _serve(
         self, name: str, serve: Callable[[], Awaitable[None]], near: WireStream | MemoryTransport

@@ -34,11 +34,13 @@ class MemoryTransport(Transport):
     def __init__(self, outgoing: _Way, incoming: _Way, peer: str) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
+        self._closed: str | None = None
         self.peer = peer
 
     async def send(self, message: bytes) -> None:
         await trio.lowlevel.checkpoint()
         way = self._outgoing
+        self._check()
         while way.lost is None and way.size and way.size + len(message) > way.capacity:
             await way.changed.park()
         if way.lost is not None:
@@ -51,6 +53,7 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
         way = self._incoming
         while True:
+            self._check()
             if way.lost is not None:
                 raise LinkLost(way.lost)
             if way.messages and not way.stalled:
@@ -63,6 +66,18 @@ class MemoryTransport(Transport):
                 await trio.sleep_until(due)
             else:
                 await way.changed.park()
+
+    def _check(self) -> None:
+        if self._closed is not None:
+            raise LinkLost(self._closed)
+
+    def close(self, why: str = "closed") -> None:
+        """This end is over. The other end hears of it, unless the transport is stalled."""
+        self._closed = why
+        if self._outgoing.stalled:
+            self._incoming.wake()
+        else:
+            self.cut(why)
 
     # -- faults
 

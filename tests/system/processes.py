@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,37 @@ import trio
 
 from edge_tunnel.testing.processes import THING, Child, Site, open_site
 
-__all__ = ["Trio", "resident", "three_processes"]
+__all__ = ["KEY", "Trio", "is_listening", "resident", "started", "three_processes", "write_config"]
+
+KEY = "only-for-tests"
+
+
+@asynccontextmanager
+async def started(*words: str) -> AsyncIterator[Child]:
+    """``edge-tunnel WORDS --json``, killed at the end of the block."""
+    async with open_site(Path()) as site:
+        child = await site.start(*words, "--json")
+        try:
+            yield child
+        finally:
+            child.process.kill()
+
+
+def write_config(folder: Path, url: str, service_port: int) -> Path:
+    """Of an edge that offers a service on this port; for a node that was started with KEY."""
+    path = folder / "config.json"
+    path.touch(mode=0o600)
+    config = {
+        "ws_servers": [{"host": "127.0.0.1", "port": int(url.rpartition(":")[2])}],
+        "appKey": KEY,
+        "ws_connection": {"encryption": "none"},
+        "auto_bind": [{"name": "device"}],
+        "edge_tunnel": {
+            "services": [{"name": "service", "host": "127.0.0.1", "port": service_port}]
+        },
+    }
+    path.write_text(json.dumps(config))
+    return path
 
 
 class Trio:
@@ -57,3 +88,8 @@ def resident(child: Child) -> int:
     status = Path(f"/proc/{child.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

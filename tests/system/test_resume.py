@@ -54,7 +54,7 @@ async def break_things(bench: Bench, victim: str, rng: random.Random) -> None:
 
 @pytest.mark.parametrize("websocket", [False, True], ids=["messages", "websocket"])
 @pytest.mark.parametrize("victim", ["edge", "remote", "both", "node"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_cut_at_any_moment(
     open_bench: OpenBench,
     autojump_clock: trio.testing.MockClock,

@@ -1,16 +1,19 @@
 """Our three processes, each a small program through the public SDK.
 
 ``python -m benchmark.parts node PORT | edge NODE_PORT SERVICE_PORT | remote NODE_PORT |
-edges NODE_PORT COUNT``. Each prints a line of JSON when it serves; `edges` is many idle edges in
-one process, of which all but the first wait for a line on stdin.
+relay PORT | edges NODE_PORT COUNT``. Each prints a line of JSON when it serves; `edges` is many
+idle edges in one process, of which all but the first wait for a line on stdin; `relay` is trio and
+nothing of ours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import trio
@@ -55,6 +58,26 @@ async def remote(node_port: int) -> None:
         say(port=port)
 
 
+async def relay(target: int) -> None:
+    """A bare trio relay, one connection for each: a third of the floor that trio itself sets."""
+
+    async def pass_on(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+            await sink.send_eof()
+
+    async def carry(sock: trio.SocketStream) -> None:
+        async with await trio.open_tcp_stream(HOST, target) as far, trio.open_nursery() as nursery:
+            nursery.start_soon(pass_on, sock, far)
+            nursery.start_soon(pass_on, far, sock)
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, carry, 0, host=HOST, backlog=1024)
+        listeners = await nursery.start(serve)
+        say(port=listeners[0].socket.getsockname()[1])
+
+
 async def edges(node_port: int, count: int) -> None:
     """Many idle edges."""
     async with AsyncExitStack() as stack:
@@ -82,7 +105,7 @@ def _config(node_port: int, thing: str, *services: edge_tunnel.Service) -> edge_
 def main() -> None:
     """One part, as the command line says."""
     parts: dict[str, Callable[..., Awaitable[None]]]
-    parts = {each.__name__: each for each in (node, edge, remote, edges)}
+    parts = {each.__name__: each for each in (node, edge, remote, relay, edges)}
     trio.run(parts[sys.argv[1]], *map(int, sys.argv[2:]))
 
 

@@ -47,6 +47,16 @@ def _socat(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
     return port, {"relay": relay}
 
 
+def _trio(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
+    """Three trio processes in a row that do nothing but pass bytes on: the floor of our stack."""
+    processes = {}
+    for name in ("third", "second", "first"):
+        process = stack.enter_context(started(python(name, "parts", "relay", service)))
+        service = process.answer()["port"]
+        processes[name] = process
+    return service, processes
+
+
 def _ours(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
     node = stack.enter_context(started(python("node", "parts", "node", 0)))
     node_port = node.answer()["port"]
@@ -59,6 +69,7 @@ def _ours(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
 PATHS: Final[dict[str, Callable[[ExitStack, int], tuple[int, dict[str, Process]]]]] = {
     "raw": _raw,
     "socat": _socat,
+    "trio chain": _trio,
     "ours": _ours,
 }
 

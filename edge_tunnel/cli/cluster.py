@@ -1,0 +1,105 @@
+"""A node that is one of several: its options, its registry on etcd, and its hops."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+import time
+from collections.abc import Callable
+
+import trio
+
+from edge_tunnel.cli.addresses import parse_address, shown
+from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.ports import why_not_open
+from edge_tunnel.config import ClusterSettings, ListenAddress
+from edge_tunnel.errors import ConfigError
+from edge_tunnel.protocol.greeting import VERSION
+from edge_tunnel.proxy.cluster import ClusterRegistry
+from edge_tunnel.proxy.directory import NodeInfo
+from edge_tunnel.proxy.etcd import EtcdClient
+from edge_tunnel.proxy.etcd_http import Endpoint
+from edge_tunnel.proxy.node import Node
+from edge_tunnel.proxy.peering import HopTls, load_hop_tls, serve_hops
+
+__all__ = ["add_cluster", "hop_tls", "make_registry", "read_cluster", "serve_other_nodes"]
+
+_SCHEME = "etcd://"
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """The options --cluster, --node-name and --advertise."""
+    group = parser.add_argument_group("a node of a cluster (or the group [cluster] of proxy.toml)")
+    group.add_argument(
+        "--cluster", metavar="etcd://HOST:PORT[,HOST:PORT...]", help="the etcd that nodes share"
+    )
+    group.add_argument("--node-name", metavar="NAME", help="no two nodes have the same")
+    group.add_argument(
+        "--advertise", metavar="HOST:PORT", help="where this node listens for the other nodes"
+    )
+    group.add_argument("--cluster-prefix", metavar="KEY", help="of all keys in etcd (/edge-tunnel)")
+
+
+def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
+    """From the options; None if there are none. Raises CommandFailed."""
+    given = (args.cluster, args.node_name, args.advertise)
+    if not any(given) and args.cluster_prefix is None:
+        return None
+    if not all(given):
+        text = "a cluster needs --cluster, --node-name and --advertise, all three"
+        raise CommandFailed(Exit.USAGE, text)
+    if not args.cluster.startswith(_SCHEME):
+        text = f"--cluster {args.cluster}: write it as etcd://127.0.0.1:2379"
+        raise CommandFailed(Exit.USAGE, text)
+    members = args.cluster.removeprefix(_SCHEME).split(",")
+    more = {} if args.cluster_prefix is None else {"prefix": args.cluster_prefix}
+    return ClusterSettings(
+        engine=tuple(parse_address(each, "--cluster") for each in members),
+        node_name=args.node_name,
+        advertise=parse_address(args.advertise, "--advertise"),
+        **more,
+    )
+
+
+def make_registry(settings: ClusterSettings, emit: Callable[..., None]) -> ClusterRegistry:
+    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
+    endpoints = [Endpoint(each.host or "127.0.0.1", each.port) for each in settings.engine]
+    me = NodeInfo(
+        name=settings.node_name,
+        address=shown(settings.advertise),
+        version=VERSION,
+        started=time.time(),
+    )
+    client = EtcdClient(endpoints, tls=_engine_tls(settings))
+    return ClusterRegistry(me, client, prefix=settings.prefix, emit=emit)
+
+
+def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
+    if settings.engine_cert is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.engine_ca)
+        context.load_cert_chain(settings.engine_cert, settings.engine_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"cluster.engine_cert: {settings.engine_cert}: {error}") from None
+    return context
+
+
+def hop_tls(settings: ClusterSettings) -> HopTls | None:
+    """Mutual TLS between nodes, if files are given. Raises ConfigError."""
+    if settings.node_cert is None or settings.node_key is None or settings.node_ca is None:
+        return None
+    return load_hop_tls(settings.node_cert, settings.node_key, settings.node_ca)
+
+
+async def serve_other_nodes(
+    nursery: trio.Nursery, node: Node, address: ListenAddress, tls: HopTls | None
+) -> None:
+    """Take hops in the background. Raises CommandFailed if the address cannot be used."""
+    assert node.hops is not None
+    host = "127.0.0.1" if address.host in (None, "localhost") else address.host
+    assert host is not None
+    try:
+        await nursery.start(serve_hops, node.hops, host, address.port, tls)
+    except OSError as error:
+        raise CommandFailed(Exit.CONFIGURATION, why_not_open(host, address.port, error)) from error

@@ -1,0 +1,194 @@
+"""What a node does with each message: binds, attaches, and everything else to its route.
+
+Pure but for the time of day. A message either changes a table here or goes to a port's outlet;
+nothing waits, so one link's reader never waits for another link.
+
+An ATTACH goes to where its thing is: to an edge's link, over a hop to the node that has it, or into
+the waiting room. One that came over a hop goes over no other: if the thing is not here, the node
+that sent it is told, and knows better by then or waits until it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.protocol.codec import Route as Head
+from edge_tunnel.protocol.codec import check_data, decode, peek
+from edge_tunnel.protocol.frames import (
+    Attach,
+    Attached,
+    Bind,
+    Bound,
+    Bye,
+    Close,
+    Detached,
+    Frame,
+    Kind,
+    Ping,
+    Pong,
+    Unbind,
+    Unbound,
+)
+from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.routes import Candidate, Routes
+from edge_tunnel.proxy.waiting import WaitingRoom
+from edge_tunnel.proxy.whereabouts import Whereabouts
+from edge_tunnel.reasons import Reason
+
+__all__ = ["Traffic"]
+
+_MAX_BINDS: Final = 4096
+"""Things that one edge may bind: a gateway with its sub-devices."""
+
+
+class Traffic:
+    """The tables of a node, and what changes them."""
+
+    def __init__(self, registry: Whereabouts, emit: Callable[..., None]) -> None:
+        """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes."""
+        self.registry = registry
+        self.routes = Routes(emit)
+        self.waiting = WaitingRoom()
+        self.hops: Hops | None = None
+        self._emit = emit
+        registry.on_displaced = self._displaced
+        registry.on_moved = self._moved
+
+    # -- what a port says
+
+    def on_message(self, port: Port, message: bytes) -> None:
+        """A message came by this port.
+
+        Raises:
+          LinkLost: it says BYE.
+          RemoteProtocolError: it is nonsense.
+        """
+        head = peek(message)
+        if head.tunnel is None:
+            self._on_link_frame(port, decode(message))
+        elif head.kind == Kind.DATA:
+            check_data(message, head)
+            self.routes.forward(head, message, port)
+        else:
+            self._on_tunnel_frame(port, head, message)
+
+    def lost(self, port: Port, reason: str) -> None:
+        """The link or hop is gone."""
+        for thing in list(port.binds):
+            if self.registry.unbind(thing, port):
+                self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
+                self.waiting.lost(thing, trio.current_time())
+        self.waiting.leave_all(port)
+        self.routes.lost(port, reason)
+
+    def _on_link_frame(self, port: Port, frame: Frame) -> None:
+        if isinstance(frame, Ping):
+            port.send(Pong(frame.nonce))
+            for refusal in self.waiting.expired(port, trio.current_time()):
+                port.send(refusal)
+        elif isinstance(frame, Bye):
+            raise LinkLost(frame.text or Reason.of(frame.reason).text)
+        elif isinstance(frame, Bind) and port.role == "edge":
+            self._bind(port, frame)
+        elif isinstance(frame, Unbind) and port.role == "edge":
+            self._unbind(port, frame.thing)
+        elif not (isinstance(frame, Pong) and port.is_hop):
+            raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
+
+    def _on_tunnel_frame(self, port: Port, head: Head, message: bytes) -> None:
+        frame = decode(message)
+        if isinstance(frame, Attach):
+            if port.role == "edge":
+                raise RemoteProtocolError("Attach from the edge")
+            self._attach(port, frame, message)
+        elif isinstance(frame, Attached):
+            self.routes.attached(frame, message, port)
+        elif isinstance(frame, Close):
+            self.waiting.leave(port, frame.tunnel)
+            self.routes.close(frame, message, port)
+        elif isinstance(frame, Detached):
+            self._detached(port, frame, message)
+        else:
+            self.routes.forward(head, message, port)
+
+    # -- things
+
+    def _bind(self, port: Port, frame: Bind) -> None:
+        if len(port.binds) >= _MAX_BINDS:
+            port.send(Unbound(frame.thing, 0, Reason.TOO_MANY, f"{_MAX_BINDS} things are bound"))
+            return
+        holds, epoch, loser = self.registry.bind(frame.thing, frame.epoch, port)
+        if not holds:
+            text = "another link has a higher epoch"
+            port.send(Unbound(frame.thing, epoch, Reason.SUPERSEDED, text))
+            return
+        if loser is not None:
+            self._displaced(frame.thing, epoch, loser)
+        port.send(Bound(frame.thing, epoch))
+        self._emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
+        self._moved(frame.thing)
+
+    def _unbind(self, port: Port, thing: str) -> None:
+        if self.registry.unbind(thing, port):
+            self._emit("unbound", thing=thing, peer=port.peer, reason="the edge unbound it")
+
+    def _displaced(self, thing: str, epoch: int, loser: Port) -> None:
+        """A higher epoch took the thing from this port."""
+        text = "bound by another link with a higher epoch"
+        loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
+        self.routes.displaced(loser, thing)
+
+    def _moved(self, thing: str) -> None:
+        """The thing is somewhere else now, or nowhere: whoever waits for it may go there."""
+        where = self.registry.locate(thing)
+        if where is None:
+            self.waiting.lost(thing, trio.current_time())
+            return
+        there = self.hops.present(where) if isinstance(where, str) and self.hops else None
+        self.routes.moved(thing, there)
+        for waiting in self.waiting.bound(thing):
+            self._attach(waiting.remote, waiting.frame, waiting.message)
+
+    # -- attaching
+
+    def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
+        """From a remote, or over a hop from a remote's node."""
+        where = self.registry.locate(frame.thing)
+        if isinstance(where, Port):
+            self.routes.attach(frame, message, port, where)
+        elif where is None:
+            self._wait(port, frame, message)
+        elif port.is_hop:  # never two hops
+            text = f"{frame.thing} is at node {where}"
+            port.send(Detached(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text[:1024]))
+        else:
+            assert self.hops is not None
+            self.routes.attach(frame, message, port, self.hops.to(where))
+
+    def _wait(self, port: Port, frame: Attach, message: bytes) -> None:
+        refusal = self.waiting.enter(frame, message, port, trio.current_time())
+        if refusal is not None:
+            port.send(refusal)
+
+    def _detached(self, port: Port, frame: Detached, message: bytes) -> None:
+        """The other node says that its end of the tunnel is gone."""
+        if not port.is_hop:
+            raise RemoteProtocolError("only a node sends Detached")
+        self.waiting.leave(port, frame.tunnel)
+        denied = self.routes.detached(frame, message, port)
+        if denied is not None:
+            self._denied(denied)
+
+    def _denied(self, candidate: Candidate) -> None:
+        """The thing is not where our registry says. It lags behind; or it knows better by now."""
+        frame, remote = candidate.frame, candidate.remote
+        if self.registry.locate(frame.thing) != candidate.edge.peer:
+            self._attach(remote, frame, candidate.message)
+        else:
+            self.waiting.lost(frame.thing, trio.current_time())
+            self._wait(remote, frame, candidate.message)

@@ -1,0 +1,43 @@
+"""What a node asks of its registry, be it in the process or on a cluster's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_tunnel.proxy.port import Port
+
+__all__ = ["Whereabouts"]
+
+
+class Whereabouts(Protocol):
+    """Which port, or which other node, serves which thing.
+
+    The callbacks are for what *other* nodes do; none is called from inside `bind` or `unbind`.
+    """
+
+    on_displaced: Callable[[str, int, Port], None]
+    """``(thing, epoch, port)``: a higher epoch at another node took the thing from this port."""
+
+    on_moved: Callable[[str], None]
+    """``(thing)``: what `locate` says of it has changed. After `on_displaced`, if both are due."""
+
+    on_node_gone: Callable[[str], None]
+    """``(node)``: it left the cluster, or its lease is over."""
+
+    def __len__(self) -> int: ...
+
+    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
+        """Bind, if no higher epoch holds the thing.
+
+        Returns whether it holds now, the epoch that does, and the port that lost it to this one.
+        """
+
+    def unbind(self, thing: str, port: Port) -> bool:
+        """Take a bind back; returns whether this port held it."""
+
+    def locate(self, thing: str) -> Port | str | None:
+        """The port that serves the thing; the name of the node that has it; None: nobody knows."""
+
+    def address(self, node: str) -> tuple[str, int] | None:
+        """Where a node takes hops, host and port; None: there is no such node."""

@@ -1,0 +1,144 @@
+"""A registry that the nodes of a test share, with what a real one suffers from: lag and partitions.
+
+Each node has a view of its own, as a member that watches an engine has. What it binds is at once in
+its own view and in the others' after `lag` seconds; a view that is cut off neither hears nor is
+heard until it joins again. So two nodes can both believe to hold a thing, for as long as a test
+likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from edge_tunnel.proxy.port import Port
+
+__all__ = ["RegistryView", "SharedRegistry"]
+
+
+class _Bind(NamedTuple):
+    epoch: int
+    node: str
+
+
+class SharedRegistry:
+    """What the views have in common."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.lag = 0.0
+        """Seconds until a change is seen by the other nodes."""
+
+        self.views: dict[str, RegistryView] = {}
+        self._nursery = nursery
+
+    def join(self, node: str) -> RegistryView:
+        """A view for a node that starts; it knows what the others know."""
+        view = self.views[node] = RegistryView(self, node)
+        for other in self.views.values():
+            view.map.update(other.map)
+        return view
+
+    def expire(self, node: str) -> None:
+        """The node's lease is over: its binds are gone, and the others are told."""
+        gone = self.views.pop(node)
+        for view in list(self.views.values()):
+            for thing, bind in list(view.map.items()):
+                if bind.node == node:
+                    view.hear(thing, bind, None)
+            view.on_node_gone(gone.node)
+
+    def tell(self, source: RegistryView, thing: str, old: _Bind | None, new: _Bind | None) -> None:
+        """Pass a change on."""
+        for view in list(self.views.values()):
+            if view is not source:
+                self._nursery.start_soon(self._deliver, source, view, (thing, old, new))
+
+    async def _deliver(
+        self,
+        source: RegistryView,
+        view: RegistryView,
+        change: tuple[str, _Bind | None, _Bind | None],
+    ) -> None:
+        await trio.sleep(self.lag)
+        while source.cut_off.is_set() or view.cut_off.is_set():
+            await (source if source.cut_off.is_set() else view).joined.wait()
+        view.hear(*change)
+
+
+class RegistryView:
+    """One node's registry: a `Whereabouts`."""
+
+    def __init__(self, shared: SharedRegistry, node: str) -> None:
+        self.node = node
+        self.map: dict[str, _Bind] = {}
+        self.cut_off = trio.Event()
+        self.joined = trio.Event()
+        self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
+        self.on_moved: Callable[[str], None] = lambda _thing: None
+        self.on_node_gone: Callable[[str], None] = lambda _node: None
+        self._shared = shared
+        self._ports: dict[str, Port] = {}
+
+    def __len__(self) -> int:
+        return len(self._ports)
+
+    def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
+        old = self.map.get(thing)
+        if old == (epoch, self.node) and self._ports.get(thing) is port:
+            return True, epoch, None
+        if old is not None and old.epoch >= epoch:
+            return False, old.epoch, None
+        loser = self._ports.get(thing)
+        new = self.map[thing] = _Bind(epoch, self.node)
+        self._ports[thing] = port
+        port.binds[thing] = epoch
+        if loser is not None and loser is not port:
+            loser.binds.pop(thing, None)
+        self._shared.tell(self, thing, old, new)
+        return True, epoch, None if loser is port else loser
+
+    def unbind(self, thing: str, port: Port) -> bool:
+        port.binds.pop(thing, None)
+        if self._ports.get(thing) is not port:
+            return False
+        del self._ports[thing]
+        self._shared.tell(self, thing, self.map.pop(thing), None)
+        return True
+
+    def locate(self, thing: str) -> Port | str | None:
+        bind = self.map.get(thing)
+        return self._ports.get(thing) or (None if bind is None else bind.node)
+
+    def address(self, node: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 0) if node in self._shared.views else None
+
+    # -- what other nodes do
+
+    def hear(self, thing: str, old: _Bind | None, new: _Bind | None) -> None:
+        """Another node changed something: the higher epoch wins."""
+        here = self.map.get(thing)
+        if new is None:
+            if here != old:
+                return
+            del self.map[thing]
+        elif here is not None and here.epoch >= new.epoch:
+            return
+        else:
+            self.map[thing] = new
+            port = self._ports.pop(thing, None)
+            if port is not None:
+                port.binds.pop(thing, None)
+                self.on_displaced(thing, new.epoch, port)
+        self.on_moved(thing)
+
+    def cut(self) -> None:
+        """From now on this node neither hears the others nor is heard."""
+        self.cut_off.set()
+
+    def join_again(self) -> None:
+        """The end of `cut`: what was said meanwhile arrives, in order."""
+        self.cut_off = trio.Event()
+        self.joined.set()
+        self.joined = trio.Event()
