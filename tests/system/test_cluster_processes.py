@@ -90,10 +90,12 @@ async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
     size, streams = 8 * MIB, 6
     hashes: list[tuple[str, str]] = []
     received: list[str] = []
-    done = trio.Event()
+    done, served = trio.Event(), trio.Event()
 
     async def service(sock: trio.SocketStream) -> None:
         received.append((await swap(sock, size, 1000))[1])
+        if len(received) == streams:
+            served.set()
 
     with trio.fail_after(110):
         async with trio.open_nursery() as nursery:
@@ -119,6 +121,7 @@ async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
                         await take_away(cluster.nodes[name], how)
                         await cluster.remote.event("resumed", number)
                     await done.wait()
+                    await served.wait()  # a user is done before its service has heard the end
             nursery.cancel_scope.cancel()
     assert sorted(sent for sent, _ in hashes) == sorted(received)
     assert {got for _, got in hashes} == {hash_of(size, 1000)}
