@@ -51,12 +51,15 @@ async def test_node_is_killed_under_twenty_streams(tmp_path: Path) -> None:
     """SIGKILL and restart of the node, twice, during transfers both ways: every hash agrees."""
     size, streams = 4 * MIB, 20
     service_hashes: list[str] = []
+    served = trio.Event()
     results: list[tuple[str, str]] = []
 
     async def service(sock: trio.SocketStream) -> None:
         sent, received = await swap(sock, size, 1000)
         assert sent == hash_of(size, 1000)
         service_hashes.append(received)
+        if len(service_hashes) == streams:
+            served.set()
 
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
@@ -90,6 +93,7 @@ async def test_node_is_killed_under_twenty_streams(tmp_path: Path) -> None:
                     await three.site.start_proxy()
                     await three.remote.event("resumed", 2)
                     await done.wait()
+                    await served.wait()  # a user is done before its service heard it
             nursery.cancel_scope.cancel()
     assert sorted(sent for sent, _ in results) == sorted(service_hashes)
     assert {received for _, received in results} == {hash_of(size, 1000)}
