@@ -193,7 +193,8 @@ class Cluster:
                 self._serving[name].add(scope)
                 await serve()
             self._serving.get(name, set()).discard(scope)
-        near.cut()
+        if not near.stalled:
+            near.cut()
 
 
 @asynccontextmanager

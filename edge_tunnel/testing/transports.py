@@ -81,6 +81,11 @@ class MemoryTransport(Transport):
 
     # -- faults
 
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing arrives any more, the end of the connection included."""
+        return self._outgoing.stalled
+
     def cut(self, why: str = "the connection was lost") -> None:
         """Both ends lose the transport at once; what was under way is gone."""
         for way in (self._outgoing, self._incoming):

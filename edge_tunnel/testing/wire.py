@@ -107,6 +107,11 @@ class WireStream(trio.abc.HalfCloseableStream):
 
     # -- faults
 
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing arrives any more, the end of the connection included."""
+        return self._outgoing.stalled
+
     def cut(self) -> None:
         """Both ends see a reset; what was under way is lost."""
         for pipe in (self._outgoing, self._incoming):

@@ -375,15 +375,16 @@ async def test_framed_messages(autojump_clock: trio.testing.MockClock) -> None:
 
 async def test_framed_garbage(autojump_clock: trio.testing.MockClock) -> None:
     """A length beyond the limit is an error before anything is read for it; an end is a loss."""
-    one, other = wire_pair()
-    await one.send_all(b"\xff\xff\xff\xff")
-    with pytest.raises(RemoteProtocolError, match="4294967295"):
-        await FramedTransport(other, "y").receive()
-    one, other = wire_pair()
-    await one.send_all(b"\x00\x00\x00\x05ab")
-    await one.aclose()
-    with pytest.raises(LinkLost):
-        await FramedTransport(other, "y").receive()
+    with trio.fail_after(5):
+        one, other = wire_pair()
+        await one.send_all(b"\xff\xff\xff\xff")
+        with pytest.raises(RemoteProtocolError, match="4294967295"):
+            await FramedTransport(other, "y").receive()
+        one, other = wire_pair()
+        await one.send_all(b"\x00\x00\x00\x05ab")
+        await one.aclose()
+        with pytest.raises(LinkLost):
+            await FramedTransport(other, "y").receive()
 
 
 # -- mutual TLS, over real sockets

@@ -131,3 +131,21 @@ async def test_an_old_endpoint_sees_bye(
             assert trio.current_time() - start == pytest.approx(4, abs=0.1)
             await bench.remote.open_stream("device", "echo")
             assert bench.edge.url == "mem://two"
+
+
+async def test_a_tunnel_by_the_link_that_is_being_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The registry lags: an attach comes by the old link, and is answered by that one."""
+    with trio.fail_after(500):
+        async with open_site("a", ["c", "c"], lag=1.0) as site:
+            rng = random.Random(1)
+            await exchange(site.remotes[0], 1000, rng)  # its tunnel keeps the old link up
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drain, site, "a")
+                await trio.sleep(0.3)
+                assert site.edge.url == "mem://b"
+                assert len(site.edge._leaving) == 1
+                start = trio.current_time()
+                await exchange(site.remotes[1], 1000, rng)
+                assert trio.current_time() - start < 0.5
