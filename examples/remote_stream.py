@@ -46,4 +46,5 @@ async def main(url: str, thing: str, service: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main, *sys.argv[1:4]))
+    where, what, which = sys.argv[1:4]
+    sys.exit(trio.run(main, where, what, which))
