@@ -11,7 +11,7 @@ The byte's way, one direction (the other is the same, mirrored)::
       -> link.link        the one task that writes
       -> link.websocket   one message is one frame
     proxy node
-      -> proxy.node       reads the head of the message
+      -> proxy.traffic    reads the head of the message
       -> proxy.routes     looks its tunnel up, and passes it on as it came
     remote
       -> link.link        the one task that reads

@@ -1,4 +1,4 @@
-"""``edge-tunnel proxy``: one node, in development mode."""
+"""``edge-tunnel proxy``: a node, alone or one of a cluster, in development mode."""
 
 from __future__ import annotations
 
