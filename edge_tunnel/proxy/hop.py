@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
@@ -232,8 +232,8 @@ class Hops:
             self._on_lost(port, reason)
 
     async def _greet(self, transport: Transport, names: Collection[str] | None) -> Join | None:
-        """The accepted JOIN; None if the hop was refused."""
-        with trio.move_on_after(self.settings.connect_timeout):
+        """The accepted JOIN; None if the hop was refused, or lost."""
+        with trio.move_on_after(self.settings.connect_timeout), suppress(LinkLost):
             try:
                 join = decode(await transport.receive())
                 answer = self._answer(join, names)

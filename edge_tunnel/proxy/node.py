@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -213,16 +214,14 @@ class Node:
             self.traffic.lost(port, reason)
 
     async def _greet(self, transport: Transport) -> Hello | None:
-        """The accepted HELLO; None if the link was refused."""
-        with trio.move_on_after(self.settings.handshake_timeout):
+        """The accepted HELLO; None if the link was refused, or lost."""
+        with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
             try:
                 hello = decode(await transport.receive())
                 answer = self._answer(hello)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
                 await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
-                return None
-            except LinkLost:
                 return None
             if isinstance(hello, Hello) and isinstance(answer, Welcome):
                 return hello

@@ -21,6 +21,8 @@ from edge_tunnel import (
     RemoteProtocolError,
     one_key,
 )
+from edge_tunnel.link.transport import Transport
+from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
     Bind,
     Bound,
@@ -290,6 +292,39 @@ async def test_join_refused(
         assert answer.reason == reason
         hops = cluster.nodes["a"].hops
         assert hops is not None and len(hops) == 0
+
+
+class Deaf(Transport):
+    """Says one thing, or nothing, and is gone."""
+
+    peer = "a stranger"
+
+    def __init__(self, says: bytes) -> None:
+        self._says = says
+
+    async def send(self, message: bytes) -> None:  # noqa: ARG002
+        raise LinkLost("gone")
+
+    async def receive(self) -> bytes:
+        if not self._says:
+            raise LinkLost("gone")
+        return self._says
+
+    def close(self, why: str = "closed") -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"not a frame", encode(JOIN), encode(hello("edge", key=KEY))]
+)
+async def test_who_is_gone_before_the_greeting_ends_is_no_error(
+    autojump_clock: trio.testing.MockClock, says: bytes
+) -> None:
+    async with cluster_of("a") as cluster:
+        node = cluster.nodes["a"]
+        assert node.hops is not None
+        await node.talk(Deaf(says))
+        await node.hops.take(Deaf(says), None)
 
 
 async def test_endpoints_cannot_speak_for_nodes(autojump_clock: trio.testing.MockClock) -> None:
