@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple, TypeAlias
 
+from edge_tunnel.protocol.listing import Missing, Row
+
 __all__ = [
     "FIRST_TUNNEL_KIND",
     "MAX_DATA",
@@ -17,6 +19,7 @@ __all__ = [
     "MAX_STREAMS",
     "MAX_TEXT",
     "Accept",
+    "Ask",
     "Attach",
     "Attached",
     "Bind",
@@ -34,7 +37,9 @@ __all__ = [
     "Join",
     "Kind",
     "LinkFrame",
+    "Offer",
     "Open",
+    "Page",
     "Ping",
     "Pong",
     "Position",
@@ -83,6 +88,9 @@ class Kind(enum.IntEnum):
     UNBIND = 9
     DRAIN = 10
     JOIN = 11
+    OFFER = 12
+    ASK = 13
+    PAGE = 14
     ATTACH = 16
     ATTACHED = 17
     DETACHED = 18
@@ -200,6 +208,38 @@ class Join(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Join({self.node} {self.software}, {self.oldest}..{self.newest}, key hidden)"
+
+
+class Offer(NamedTuple):
+    """Edge -> node: the services of all things of this link, for people to read.
+
+    What may be reached is decided by the edge alone. Only to a node whose WELCOME named ``lists``.
+    """
+
+    services: tuple[str, ...]
+
+
+class Ask(NamedTuple):
+    """Remote -> node, or node -> node: one page of a list, please. Page 0 begins the list.
+
+    Only to a node whose WELCOME named ``lists``.
+    """
+
+    ask: int
+    page: int
+    list: int
+    pattern: str
+
+
+class Page(NamedTuple):
+    """The answer to ASK: rows of the list, in no order."""
+
+    ask: int
+    page: int
+    list: int
+    rows: tuple[Row, ...]
+    missing: tuple[Missing, ...]
+    more: bool
 
 
 # -- frames of a tunnel ----------------------------------------------------------------------------
@@ -352,7 +392,20 @@ class Accept(NamedTuple):
 
 
 LinkFrame: TypeAlias = (
-    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join
+    Hello
+    | Welcome
+    | Bye
+    | Ping
+    | Pong
+    | Bind
+    | Bound
+    | Unbound
+    | Unbind
+    | Drain
+    | Join
+    | Offer
+    | Ask
+    | Page
 )
 TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_tunnel.protocol.frames import Bye, Hello, Join, Welcome
+from edge_tunnel.protocol.listing import LISTS
 from edge_tunnel.reasons import Reason
 
 __all__ = [
@@ -32,8 +33,9 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain",)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN."""
+FEATURES: Final[tuple[str, ...]] = ("drain", LISTS)
+"""Optional features that this version can negotiate. drain: a node may send DRAIN. lists: a node
+answers ASK, and takes OFFER."""
 
 ROLES: Final = ("edge", "remote")
 

@@ -26,6 +26,9 @@ _TYPES: dict[codec.Check, str] = {
     codec._bulk: "bulk",
     codec._stream: "stream",
     codec._positions: "positions",
+    codec._list: "list",
+    codec._rows: "rows",
+    codec._missing: "missing",
 }
 
 
