@@ -36,12 +36,14 @@ from edge_tunnel.protocol.frames import (
     Bound,
     Close,
     LinkFrame,
+    Offer,
     StreamFrame,
     TunnelFrame,
     Unbind,
     Unbound,
     clip,
 )
+from edge_tunnel.protocol.listing import LISTS, offered
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     Event,
@@ -137,8 +139,14 @@ class Edge(Endpoint):
 
     def on_linked(self) -> None:
         self._bound.clear()
+        self._tell_offer()
         for thing in self.config.things:
             self._bind(thing)
+
+    def _tell_offer(self) -> None:
+        """For lists; nothing is opened by it."""
+        if LISTS in self.features:
+            self.send(Offer(offered(self._services)))
 
     def is_settled(self) -> bool:
         return self._bound >= set(self.config.things)
@@ -324,6 +332,7 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._services = {**_offered(config), **self._own_services}
         self.config, old = config, self.config
+        self._tell_offer()
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
         if changed.needs_rebind and not changed.needs_reconnect:

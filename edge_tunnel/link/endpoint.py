@@ -108,6 +108,9 @@ class Endpoint:
         self.url: str | None = None
         """Where the link of the moment goes."""
 
+        self.features: tuple[str, ...] = ()
+        """What its node agreed to."""
+
         self.linked_at = 0.0
         """When it was greeted."""
 
@@ -223,7 +226,7 @@ class Endpoint:
                 silence=settings.ping_interval + settings.ping_timeout,
                 ping_interval=settings.ping_interval,
             )
-            visit.node = welcome.node
+            visit.node, visit.features = welcome.node, welcome.features
             self._begin(visit, link)
             if welcome.notice:
                 _log.warning("%s", welcome.notice)
@@ -237,7 +240,7 @@ class Endpoint:
     def _begin(self, visit: Visit, link: Link) -> None:
         """This is the link of the moment from here on; one that is still up is left."""
         old, self._current = self._current, visit
-        self.link, self.url = link, visit.url
+        self.link, self.url, self.features = link, visit.url, visit.features
         self.linked_at = trio.current_time()
         self.notices.emit("linked", url=visit.url, node=visit.node)
         if old is not None and old.link is not None:

@@ -1,4 +1,4 @@
-"""What a node says of things, tunnels and nodes, and how the words of several nodes become one list.
+"""What nodes say of things, tunnels and nodes, and how the words of several become one list.
 
 Counters are totals, never rates: whoever asks twice takes the difference. Times are milliseconds
 since 1970, by the clock of the node that says them; 0 is "not known".
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 __all__ = [
     "LISTS",
     "MAX_MISSING",
+    "MAX_OFFER",
     "MAX_ROWS",
     "List",
     "Missing",
@@ -21,6 +22,7 @@ __all__ = [
     "ThingRow",
     "TunnelRow",
     "merge",
+    "offered",
 ]
 
 LISTS: Final = "lists"
@@ -29,8 +31,17 @@ LISTS: Final = "lists"
 MAX_ROWS: Final = 256
 """Rows of one PAGE: some 30 KB, made in a millisecond or two."""
 
+MAX_OFFER: Final = 64
+"""Services that OFFER names, and so a row."""
+
 MAX_MISSING: Final = 16
 """Nodes that one PAGE names as missing; more of them take more pages."""
+
+
+def offered(services: Iterable[str]) -> tuple[str, ...]:
+    """The names that OFFER has room and letters for."""
+    names = (name for name in services if 0 < len(name) <= 256 and name.isprintable())
+    return tuple(sorted(names)[:MAX_OFFER])
 
 
 class List(enum.IntEnum):

@@ -187,6 +187,7 @@ class ClusterRegistry(Registry):
             self._lease = Lease(lease, until=sent)
         else:
             ttl = await self._client.keep_alive(self._lease.id)
+        super().describe(self.on_renew(self.me))
         row = self._keys.nodes + self.name
         await self._client.put(row, node_value(self.me), self._lease.id)
         self._lease.renewed(sent, ttl)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,6 +97,9 @@ class Hops:
         self._demands = demands
         self._on_message = on_message
         self._on_lost = on_lost
+        self.on_joined: Callable[[Port], None] = lambda _port: None
+        """A hop that we dialled is greeted: its port says who is there."""
+
         self._nursery: trio.Nursery | None = None
         self._dialled: dict[str, _Hop] = {}
         self._backoffs: dict[str, Backoff] = {}  # of nodes that were lost or not reached
@@ -111,6 +114,11 @@ class Hops:
         async with open_plain_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
+
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the node in the background; it must not raise."""
+        assert self._nursery is not None, "Hops.run is not running"
+        self._nursery.start_soon(task)
 
     # -- hops that we dial
 
@@ -159,13 +167,15 @@ class Hops:
         with trio.CancelScope() as patience:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
-                await self._join(transport, hop.node)
+                welcome = await self._join(transport, hop.node)
+                hop.port.features, hop.port.software = welcome.features, welcome.software
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
+                self.on_joined(hop.port)
                 await self._run(hop, transport)
         raise LinkLost(f"no answer within {self.settings.connect_timeout:g} s")
 
-    async def _join(self, transport: Transport, node: str) -> None:
+    async def _join(self, transport: Transport, node: str) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), FEATURES)
@@ -180,6 +190,7 @@ class Hops:
             raise LinkLost(f"it greeted with {type(answer).__name__}")
         if answer.node != node:
             raise LinkLost(f"it says that it is {answer.node!r}")
+        return answer
 
     async def _run(self, hop: _Hop, transport: Transport) -> None:
         settings = self.settings
@@ -195,8 +206,8 @@ class Hops:
 
     async def _leave_unused(self, hop: _Hop, link: Link) -> None:
         used = True
-        while used or hop.port.routes:
-            used = bool(hop.port.routes)
+        while used or hop.port.in_use:
+            used = hop.port.in_use
             await trio.sleep(self.settings.idle / 2)
         self._forget(hop)  # first: whoever needs one now dials another
         link.end(Reason.DONE, "no tunnel uses the hop")

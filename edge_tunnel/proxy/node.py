@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
-from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.protocol.greeting import VERSION, Demands, agree
+from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
@@ -101,7 +103,11 @@ class Node:
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
 
-        self.traffic = Traffic(Registry() if registry is None else registry, self.notices.emit)
+        if registry is None:
+            registry = Registry(NodeInfo(settings.name, version=VERSION, started=time.time()))
+        self.traffic = Traffic(registry, self.notices.emit)
+        self.traffic.lists.me = lambda: self._describe(registry.me)
+        registry.on_renew = self._describe
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self._authenticate = authenticate
         self._links: dict[Link, Hello] = {}
@@ -117,9 +123,13 @@ class Node:
             on_message=traffic.on_message,
             on_lost=self._hop_lost,
         )
-        traffic.hops = hops
+        traffic.hops = traffic.lists.hops = hops
         traffic.registry.on_node_gone = self._node_gone
         return hops
+
+    def _describe(self, me: NodeInfo) -> NodeInfo:
+        """What there is to say of this node now."""
+        return me._replace(draining=self.draining, links=self.links, tunnels=len(self.routes))
 
     def _node_gone(self, node: str) -> None:
         assert self.hops is not None
@@ -248,6 +258,7 @@ class Node:
         Those that are still here after `timeout` seconds hear BYE. Afterwards cancel `serve`.
         """
         self.draining = True
+        self.registry.describe(self._describe(self.registry.me))
         self.notices.emit("draining", links=self.links)
         with trio.move_on_after(timeout):
             await self._ask_to_go(timeout)

@@ -17,7 +17,10 @@ __all__ = ["Port"]
 class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
-    __slots__ = ("binds", "is_hop", "outlet", "peer", "role", "routes", "waiting")
+    __slots__ = (
+        "asks", "binds", "features", "is_hop", "offer", "outlet", "peer", "role", "routes",
+        "software", "waiting",
+    )  # fmt: skip
 
     def __init__(self, role: str, peer: str, outlet: Outlet) -> None:
         """`role`: ``edge`` or ``remote``; ``node`` for a hop, and `peer` is that node's name."""
@@ -30,9 +33,18 @@ class Port:
         self.waiting: dict[
             bytes, str
         ] = {}  # tunnel -> thing that its ATTACH waits for (remotes, hops)
+        self.offer: tuple[str, ...] = ()  # services of its things (edges)
+        self.asks = 0  # lists that we wait for (hops that we dialled)
+        self.features: tuple[str, ...] | None = None  # likewise; None: not greeted yet
+        self.software = ""  # likewise
 
     def __repr__(self) -> str:
         return f"<Port {self.role} {self.peer} {len(self.routes)} routes>"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything here needs it."""
+        return bool(self.routes or self.asks)
 
     def send(self, frame: Frame) -> None:
         """Send a control frame."""

@@ -15,13 +15,15 @@ ends are both behind hops would take two of them; it is forgotten.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
@@ -83,7 +85,7 @@ class Route:
 
     __slots__ = (
         "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
-        "service", "thing", "tunnel",
+        "service", "since", "streams", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -97,6 +99,8 @@ class Route:
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
+        self.since = time.time()
+        self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
 
     def about(self) -> dict[str, object]:
@@ -112,9 +116,25 @@ class Routes:
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
+        self.on_forgotten: Callable[[Route], None] = lambda _route: None
 
     def __len__(self) -> int:
         return len(self._routes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._routes)
+
+    def get(self, tunnel: bytes) -> Route | None:
+        """The tunnel at this node."""
+        return self._routes.get(tunnel)
+
+    def values(self) -> Iterable[Route]:
+        """All of them."""
+        return self._routes.values()
+
+    def of_thing(self, thing: str) -> Collection[Route]:
+        """Tunnels to this thing."""
+        return self._by_thing.get(thing, ())
 
     # -- attaching
 
@@ -350,6 +370,7 @@ class Routes:
         )
 
     def _forget(self, route: Route) -> None:
+        self.on_forgotten(route)
         self._drop_queues(route)
         for epoch in list(route.candidates):
             self._drop_candidate(route, epoch)

@@ -10,6 +10,7 @@ that sent it is told, and knows better by then or waits until it does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import check_data, decode, peek
 from edge_tunnel.protocol.frames import (
+    Ask,
     Attach,
     Attached,
     Bind,
@@ -28,12 +30,15 @@ from edge_tunnel.protocol.frames import (
     Detached,
     Frame,
     Kind,
+    Offer,
+    Page,
     Ping,
     Pong,
     Unbind,
     Unbound,
 )
 from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.lists import Lists
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -54,6 +59,7 @@ class Traffic:
         self.registry = registry
         self.routes = Routes(emit)
         self.waiting = WaitingRoom()
+        self.lists = Lists(registry, self.routes)
         self.hops: Hops | None = None
         self._emit = emit
         registry.on_displaced = self._displaced
@@ -80,11 +86,13 @@ class Traffic:
     def lost(self, port: Port, reason: str) -> None:
         """The link or hop is gone."""
         for thing in list(port.binds):
+            self.lists.ledger.unbound(thing, port)
             if self.registry.unbind(thing, port):
                 self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
                 self.waiting.lost(thing, trio.current_time())
         self.waiting.leave_all(port)
         self.routes.lost(port, reason)
+        self.lists.lost(port, reason)
 
     def _on_link_frame(self, port: Port, frame: Frame) -> None:
         if isinstance(frame, Ping):
@@ -97,6 +105,12 @@ class Traffic:
             self._bind(port, frame)
         elif isinstance(frame, Unbind) and port.role == "edge":
             self._unbind(port, frame.thing)
+        elif isinstance(frame, Offer) and port.role == "edge":
+            port.offer = frame.services
+        elif isinstance(frame, Ask) and port.role != "edge":
+            self.lists.asked(port, frame)
+        elif isinstance(frame, Page) and port.is_hop:
+            self.lists.answered(port, frame)
         elif not (isinstance(frame, Pong) and port.is_hop):
             raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
 
@@ -108,12 +122,14 @@ class Traffic:
             self._attach(port, frame, message)
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
+            self.lists.attached(port, frame)
         elif isinstance(frame, Close):
             self.waiting.leave(port, frame.tunnel)
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             self._detached(port, frame, message)
         else:
+            self.lists.passed(port, head)
             self.routes.forward(head, message, port)
 
     # -- things
@@ -129,16 +145,19 @@ class Traffic:
             return
         if loser is not None:
             self._displaced(frame.thing, epoch, loser)
+        self.lists.ledger.bound(frame.thing, epoch, port, time.time())
         port.send(Bound(frame.thing, epoch))
         self._emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
         self._moved(frame.thing)
 
     def _unbind(self, port: Port, thing: str) -> None:
+        self.lists.ledger.unbound(thing, port)
         if self.registry.unbind(thing, port):
             self._emit("unbound", thing=thing, peer=port.peer, reason="the edge unbound it")
 
     def _displaced(self, thing: str, epoch: int, loser: Port) -> None:
         """A higher epoch took the thing from this port."""
+        self.lists.ledger.unbound(thing, loser)
         text = "bound by another link with a higher epoch"
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
         self.routes.displaced(loser, thing)
