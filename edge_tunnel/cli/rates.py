@@ -68,4 +68,7 @@ class Rates:
         old, new = self._before.get(name), self._now.get(name)
         if old is None or new is None or self._seconds <= 0 or new < old or new[1] < old[1]:
             return NO_RATE
-        return Rate((new[0] - old[0]) / self._seconds, (new[1] - old[1]) / self._seconds)
+        from_edge, from_remote = (
+            round((late - early) / self._seconds, 1) for early, late in zip(old, new, strict=True)
+        )
+        return Rate(from_edge, from_remote)

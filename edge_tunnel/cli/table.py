@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
     head: str
     importance: int
-    """Those with the lowest go first where there is no room."""
+    """Those with the lowest go first where there is no room, all of them at once."""
 
     right: bool = False
     """Numbers end at the right."""
@@ -38,8 +38,11 @@ def lay_out(
     table = [[column.head for column in columns], *rows]
     widths = [max(map(display_width, cells)) for cells in zip(*table, strict=True)]
     shown = list(range(len(columns)))
-    while width is not None and len(shown) > 1 and _total(widths, shown) > width:
-        shown.remove(min(shown, key=lambda each: columns[each].importance))
+    while width is not None and _total(widths, shown) > width:
+        if len({columns[each].importance for each in shown}) == 1:
+            break
+        least = min(columns[each].importance for each in shown)
+        shown = [each for each in shown if columns[each].importance > least]
     lines = [
         _GAP.join(_pad(row[each], widths[each], right=columns[each].right) for each in shown)
         for row in table

@@ -115,9 +115,14 @@ class Gather:
             self._miss(each.node, each.why)
 
     def missed(self, node: str, why: str) -> None:
-        """Nothing (more) will come from a node."""
-        if self._parts.pop(node, None) is not None:
-            self._miss(node, why)
+        """Nothing (more) will come from a node. What has come is passed on."""
+        part = self._parts.get(node)
+        if part is None:
+            return
+        part.more, part.deadline = False, math.inf
+        if part.ready is None:
+            del self._parts[node]
+        self._miss(node, why)
 
     def expire(self, now: float) -> None:
         """Whoever should have answered by now is silent."""
