@@ -54,6 +54,11 @@ a first tunnel, each line in a terminal of its own:
   edge-tunnel connect device-7 ssh --proxy ws://127.0.0.1:9100 --local 2222
   ssh -p 2222 127.0.0.1
 
+what there is, in the whole cluster:
+  edge-tunnel things
+  edge-tunnel tunnels --watch
+  edge-tunnel nodes
+
 or see it all at once:
   edge-tunnel demo
 
