@@ -137,14 +137,15 @@ class Lists:
         if len(mine) >= _MAX_OPEN[port.role]:
             self._drop(mine.pop(next(iter(mine))))
         own = self._own.rows(ask.list, ask.pattern, self.me)
-        others = () if port.is_hop or self._hops is None else tuple(self._registry.nodes)
+        others = {} if port.is_hop or self._hops is None else dict(self._registry.nodes)
+        others.pop(self._registry.me.name, None)
         gather = Gather(
             ask,
             own,
-            [node for node in others if node != self._registry.me.name],
+            others,
             now=trio.current_time(),
             pull=lambda node, page: self._pull(pages, ask, node, page),
-            about=partial(self._own.rows_about, ask.list, ask.pattern),
+            about=partial(self._own.rows_about, ask.list, ask.pattern, others),
         )
         pages = mine[ask.ask] = _Pages(port, gather)
         gather.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeAlias
 
 from edge_tunnel.protocol.frames import clip
@@ -53,8 +53,13 @@ class OwnRows:
             return self._tunnels(wanted)
         return self._node(wanted, me)
 
-    def rows_about(self, what: int, pattern: str, silent: Collection[str]) -> Iterator[Row]:
-        """What the cluster knows of nodes that do not answer. Of tunnels: nothing."""
+    def rows_about(
+        self, what: int, pattern: str, nodes: Mapping[str, NodeInfo], silent: Collection[str]
+    ) -> Iterator[Row]:
+        """What the cluster knows of nodes that do not answer. Of tunnels: nothing.
+
+        `nodes`: as they were when they were asked; meanwhile a lease may be over.
+        """
         wanted = fits(pattern)
         if what == List.THINGS and silent:
             for thing, claim in list(self._registry.things()):
@@ -62,9 +67,8 @@ class OwnRows:
                     yield ThingRow(thing, claim.node, claim.epoch, False, 0, "", (), 0, 0, 0, 0)
         elif what == List.NODES:
             for name in silent:
-                info = self._registry.nodes.get(name)
-                if info is not None and wanted(name):
-                    yield _node_row(info, known=False)
+                if wanted(name):
+                    yield _node_row(nodes[name], known=False)
 
     def _things(self, wanted: Fits) -> Iterator[ThingRow]:
         for thing in list(self._ledger.things):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -156,18 +155,27 @@ async def test_lists_from_any_node(etcd: Etcd, tmp_path: Path) -> None:
                 assert (tunnel["edge_node"], tunnel["remote_node"]) == ("a", "b")
                 assert tunnel["edge_address"] and tunnel["remote_address"]
                 assert [each["node"] for each in await listed(node, "nodes")] == list(NODES)
-            os.kill(cluster.nodes["c"].process.pid, signal.SIGSTOP)
-            try:
-                *rows, missing = await listed(cluster.nodes["a"], "nodes")
-            finally:
-                os.kill(cluster.nodes["c"].process.pid, signal.SIGCONT)
-            assert [(each["node"], each["answered"]) for each in rows] == [
-                ("a", True),
-                ("b", True),
-                ("c", False),
-            ]
-            assert (missing["event"], missing["node"]) == ("missing", "c")
-            assert missing["reason"] == "did not answer within 2 s"
+            await nobody_answers_for(cluster.nodes, "c")
+
+
+async def nobody_answers_for(nodes: dict[str, Child], stopped: str) -> None:
+    """Watched from another node: it is named, and shown as it was told last."""
+    url = str((await nodes["a"].event("listening"))["url"])
+    words = ("nodes", "--watch", "--interval", "0.2", "--proxy", url, "--key", KEY)
+    async with started(*words) as watch:
+        await watch.event("sample")
+        nodes[stopped].process.send_signal(signal.SIGSTOP)
+        try:
+            missing = await watch.event("missing")
+        finally:
+            nodes[stopped].process.send_signal(signal.SIGCONT)
+        assert (missing["node"], missing["reason"]) == (stopped, "did not answer within 2 s")
+        rows = watch.events[: watch.events.index(missing)][-3:]
+        assert [(each["node"], each["answered"]) for each in rows] == [
+            ("a", True),
+            ("b", True),
+            ("c", False),
+        ]
 
 
 async def listed(node: Child, command: str) -> list[dict[str, Any]]:
