@@ -21,9 +21,11 @@ from edge_tunnel.protocol.frames import (
     Bye,
     Join,
     Offer,
+    Open,
     Page,
     Ping,
     Pong,
+    Reset,
     Welcome,
 )
 from edge_tunnel.protocol.listing import List, Missing, NodeRow, ThingRow, TunnelRow
@@ -31,8 +33,8 @@ from edge_tunnel.proxy.gather import MAX_DUE
 from edge_tunnel.remote.lists import Lister, open_lister
 from edge_tunnel.testing.cluster import KEY, Cluster
 from edge_tunnel.testing.transports import transport_pair
-from tests.proxy.test_hop import cluster_of, hop, link
-from tests.proxy.test_node import Peer, hello
+from tests.proxy.test_hop import across, cluster_of, hop, link
+from tests.proxy.test_node import TUNNEL, Peer, hello
 from tests.system.clusters import Site, exchange, open_site
 
 SILENT = "did not answer within 2 s"
@@ -326,6 +328,16 @@ async def test_an_older_node_is_named_to_who_asks_it(
                     pass
 
 
+async def test_a_hop_is_not_left_while_it_owes_a_page(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No tunnel uses it, and an answer is under way all the time."""
+    async with cluster_of("a", "b") as cluster, lister_of(cluster, "b") as lister:
+        cluster.delay = 0.45
+        for _ in range(100):
+            assert (await lister.nodes()).missing == []
+
+
 async def test_a_used_hop_is_not_left_and_an_unused_one_is(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -379,6 +391,39 @@ async def test_pages_that_nobody_asked_for(autojump_clock: trio.testing.MockCloc
         assert isinstance(await other.hear(), Welcome)
         await other.say(Page(99, 0, List.THINGS, (), (), more=True), Ping(3))
         assert await other.hear() == Pong(3)
+
+
+async def test_nobody_answers_for_another_node(autojump_clock: trio.testing.MockClock) -> None:
+    """A page counts by the hop that was asked, and by no other."""
+    async with cluster_of("a", "b") as cluster, lister_of(cluster, "a") as lister:
+        await lister.nodes()
+        cluster.freeze("b")
+        other = await hop(cluster, "a", Join(1, 1, "x", "edge_tunnel/0.1.0", KEY, 60_000, ()))
+        assert isinstance(await other.hear(), Welcome)
+        false = ThingRow("false", "b", 1, True, 0, "", (), 0, 0, 0, 0)
+
+        async def lie() -> None:
+            await trio.sleep(1)
+            for ask in range(10):
+                await other.say(Page(ask, 0, List.THINGS, (false,), (), more=False))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lie)
+            assert await lister.things() == ([], [Missing("b", SILENT)])
+
+
+async def test_a_stranger_opens_no_stream(autojump_clock: trio.testing.MockClock) -> None:
+    """Only the two ends of a tunnel are counted, as only they are heard."""
+    async with cluster_of("a", "b") as cluster, lister_of(cluster, "a") as lister:
+        edge, remote = await across(cluster)
+        stranger = await link(cluster, "a", "remote")
+        await stranger.say(Open(TUNNEL, 5, 1, 1000), Open(TUNNEL, 7, 1, 1000))
+        await remote.say(Open(TUNNEL, 1, 1, 1000), Open(TUNNEL, 2, 1, 1000))
+        await trio.sleep(0.1)
+        assert [row.streams for row in (await lister.tunnels()).rows] == [2]
+        await edge.say(Reset(TUNNEL, 1, 1, Reason.RESET, ""))
+        await trio.sleep(0.1)
+        assert [row.streams for row in (await lister.tunnels()).rows] == [1]
 
 
 async def test_asking_without_end(autojump_clock: trio.testing.MockClock) -> None:
