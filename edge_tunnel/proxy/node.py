@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
+from edge_tunnel.access.rights import Credentials, PeerCertificate
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
@@ -38,8 +39,8 @@ __all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
 
-Authenticate = Callable[[str, str], bool]
-"""``(role, key)`` -> whether an endpoint may link."""
+Authenticate: TypeAlias = Callable[[Credentials], bool]
+"""Whether an endpoint that shows these may link."""
 
 _SHORTEST_SILENCE: Final = 1.0
 """Seconds; below it a busy node would take itself for a dead network."""
@@ -79,7 +80,7 @@ class NodeSettings:
 def one_key(key: str) -> Authenticate:
     """Development mode: one key for all. Compared in constant time."""
     expected = key.encode()
-    return lambda _role, given: hmac.compare_digest(given.encode(), expected)
+    return lambda shown: hmac.compare_digest(shown.key.encode(), expected)
 
 
 class Node:
@@ -178,23 +179,39 @@ class Node:
             return
         await self.take(sock, _peer_name(sock))
 
-    async def take(self, stream: trio.abc.Stream, peer: str) -> None:
-        """Serve one connection, to its end: a WebSocket, or a question in plain HTTP."""
+    async def take(
+        self, stream: trio.abc.Stream, peer: str, certificate: PeerCertificate | None = None
+    ) -> None:
+        """Serve one connection, to its end: a WebSocket, or a question in plain HTTP.
+
+        `certificate`: what TLS has verified of the peer's.
+        """
         self._unauthenticated += 1
         greeted = trio.Event()
         timeout = self.settings.handshake_timeout
         try:
             head = await answer_http(stream, timeout, self.why_not_ready)
             if head is not None:
-                talk = partial(self.talk, greeted=greeted)
+                talk = partial(self.talk, greeted=greeted, certificate=certificate)
                 await serve(stream, talk, peer=peer, timeout=timeout, first=head)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
 
-    async def talk(self, transport: Transport, greeted: trio.Event | None = None) -> None:
-        """Greet and serve one transport, to its end."""
-        hello = await self._greet(transport)
+    async def talk(
+        self,
+        transport: Transport,
+        greeted: trio.Event | None = None,
+        certificate: PeerCertificate | None = None,
+    ) -> None:
+        """Greet and serve one transport, to its end.
+
+        Args:
+          transport: the caller closes it.
+          greeted: set when the greeting is over, and well.
+          certificate: what TLS has verified of the peer's.
+        """
+        hello = await self._greet(transport, certificate)
         if hello is None:
             return
         if greeted is not None:
@@ -213,12 +230,14 @@ class Node:
             del self._links[link]
             self.traffic.lost(port, reason)
 
-    async def _greet(self, transport: Transport) -> Hello | None:
+    async def _greet(
+        self, transport: Transport, certificate: PeerCertificate | None
+    ) -> Hello | None:
         """The accepted HELLO; None if the link was refused, or lost."""
         with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
             try:
                 hello = decode(await transport.receive())
-                answer = self._answer(hello)
+                answer = self._answer(hello, transport.peer, certificate)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
                 await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
@@ -229,14 +248,19 @@ class Node:
             _log.warning("%s refused: %s", transport.peer, answer.text)
         return None
 
-    def _answer(self, hello: Frame) -> Welcome | Bye:
+    def _answer(
+        self, hello: Frame, address: str, certificate: PeerCertificate | None
+    ) -> Welcome | Bye:
         if not isinstance(hello, Hello):
             return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
         answer = agree(hello, self.settings.name, self.settings.demands)
-        if isinstance(answer, Welcome) and not self._authenticate(hello.role, hello.key):
+        shown = Credentials(
+            role=hello.role, key=hello.key, certificate=certificate, address=address
+        )
+        if isinstance(answer, Welcome) and not self._authenticate(shown):
             return Bye(Reason.NOT_AUTHORISED, "the key is not accepted here", 0)
         return answer
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
 from edge_tunnel import LinkLost, Node, NodeSettings, Reason, one_key
+from edge_tunnel.access.rights import Credentials, PeerCertificate
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Attach,
@@ -103,6 +105,28 @@ async def edge_and_remote(node: Node, nursery: trio.Nursery) -> tuple[Peer, Peer
 
 
 # -- who gets in
+
+
+async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
+    """Role, key, address and the certificate that TLS has verified: nothing is left out."""
+    certificate = PeerCertificate(names=("t.example",), fingerprint="ab" * 32, not_after=1e9)
+    shown: list[Credentials] = []
+
+    def refuse(credentials: Credentials) -> bool:
+        shown.append(credentials)
+        return False
+
+    node = Node(NodeSettings(), refuse)
+    far, near = transport_pair(peers=("192.0.2.7:4711", "node"))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(node.talk, near, certificate=certificate))
+            await far.send(encode(hello("edge", key="s3cret")))
+            assert isinstance(decode(await far.receive()), Bye)
+    assert shown == [
+        Credentials(role="edge", key="s3cret", certificate=certificate, address="192.0.2.7:4711")
+    ]
+    assert "s3cret" not in repr(shown)
 
 
 @pytest.mark.parametrize(
