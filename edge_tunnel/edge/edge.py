@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +19,7 @@ import trio
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.edge.idle import IdleWatch
+from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
@@ -37,6 +38,7 @@ from edge_tunnel.protocol.frames import (
     Close,
     LinkFrame,
     Offer,
+    Services,
     StreamFrame,
     TunnelFrame,
     Unbind,
@@ -103,8 +105,7 @@ class Edge(Endpoint):
         super().__init__(_settings(config), make_dial(config))
         self.config = config
         self._make_dial = make_dial
-        self._own_services = dict(services)
-        self._services = {**_offered(config), **services}
+        self._offered = Offered(_listed(config), services)
         self._nursery = nursery
         # The edge issues the epochs of its binds. The clock makes those of a restarted process
         # higher; where the clock went back, the node says which epoch is to be beaten.
@@ -139,14 +140,14 @@ class Edge(Endpoint):
 
     def on_linked(self) -> None:
         self._bound.clear()
-        self._tell_offer()
         for thing in self.config.things:
             self._bind(thing)
 
-    def _tell_offer(self) -> None:
+    def _tell_offer(self, things: Collection[str]) -> None:
         """For lists; nothing is opened by it."""
         if LISTS in self.features:
-            self.send(Offer(offered(self._services)))
+            for thing in things:
+                self.send(Offer(thing, offered(self._offered.names(thing))))
 
     def is_settled(self) -> bool:
         return self._bound >= set(self.config.things)
@@ -156,12 +157,18 @@ class Edge(Endpoint):
         self.send(Bind(thing, self._bind_epoch))
 
     def on_link_frame(self, frame: LinkFrame) -> None:
-        if not isinstance(frame, (Bound, Unbound)):
+        if isinstance(frame, Services):
+            self._offered.policy(frame)
+            self._tell_offer(self._bound & {frame.thing})
+            for tunnel in list(self.tunnels.values()):
+                self._adopt(tunnel)
+        elif not isinstance(frame, (Bound, Unbound)):
             super().on_link_frame(frame)
         elif frame.thing not in self.config.things:
             pass  # the answer to a bind that the configuration has taken back, if to any
         elif isinstance(frame, Bound):
             self._bound.add(frame.thing)
+            self._tell_offer([frame.thing])
             self.leave_links()
             self.notices.emit("bound", thing=frame.thing, url=self.url, epoch=frame.epoch)
         else:
@@ -211,16 +218,14 @@ class Edge(Endpoint):
             return Reason.UNKNOWN_TUNNEL, ""
         if frame.thing not in self.config.things:
             return Reason.NO_SUCH_THING, f"{frame.thing} is not served here"
-        if frame.service not in self._services:
-            text = f"the device does not offer {frame.service!r}; it offers {self._offer()}"
+        if self._offered.find(frame.thing, frame.service) is None:
+            offer = ", ".join(self._offered.names(frame.thing)) or "nothing"
+            text = f"the device does not offer {frame.service!r}; it offers {offer}"
             return Reason.SERVICE_NOT_ALLOWED, text
         if limit is not None and len(self.tunnels) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
             return Reason.REFUSED_BY_DEVICE, text
         return None
-
-    def _offer(self) -> str:
-        return ", ".join(sorted(self._services)) or "nothing"
 
     def _take(self, link: Link, frame: Attach) -> tuple[Reason, str] | None:
         settings = self.config.tunnel
@@ -265,7 +270,7 @@ class Edge(Endpoint):
         """One stream, from OPEN to its end."""
         assert isinstance(tunnel, EdgeTunnel)
         stream = TunnelStream(core)
-        target = self._services.get(tunnel.service)
+        target = self._offered.find(tunnel.thing, tunnel.service)
         about = {**_about(tunnel), "stream": core.id}
         try:
             if isinstance(target, Service):
@@ -330,9 +335,9 @@ class Edge(Endpoint):
         changed = changes(self.config, config)
         if changed.needs_reconnect:
             self.reconnect(_settings(config), self._make_dial(config))
-        self._services = {**_offered(config), **self._own_services}
+        self._offered.configure(_listed(config))
         self.config, old = config, self.config
-        self._tell_offer()
+        self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
         if changed.needs_rebind and not changed.needs_reconnect:
@@ -343,7 +348,8 @@ class Edge(Endpoint):
         assert isinstance(tunnel, EdgeTunnel)
         tunnel.resume_timeout = self.config.tunnel.resume_timeout
         tunnel.max_streams = self.config.tunnel.max_streams
-        if tunnel.service not in self._services or tunnel.thing not in self.config.things:
+        offered = self._offered.find(tunnel.thing, tunnel.service)
+        if offered is None or tunnel.thing not in self.config.things:
             tunnel.close(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
             self.tell(tunnel)
 
@@ -420,7 +426,7 @@ def _refuse(link: Link, frame: Attach, reason: Reason, text: str = "") -> None:
     link.outlet.push(encode(Close(frame.tunnel, 0, frame.epoch, reason, clip(text))))
 
 
-def _offered(config: EdgeConfig) -> dict[str, ServiceTarget]:
+def _listed(config: EdgeConfig) -> dict[str, ServiceTarget]:
     return {service.name: service for service in config.services}
 
 

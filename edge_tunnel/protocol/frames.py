@@ -33,6 +33,7 @@ __all__ = [
     "Echo",
     "End",
     "Frame",
+    "Grant",
     "Hello",
     "Join",
     "Kind",
@@ -45,6 +46,8 @@ __all__ = [
     "Position",
     "Probe",
     "Reset",
+    "ServiceOffer",
+    "Services",
     "Stop",
     "StreamFrame",
     "TunnelFrame",
@@ -91,12 +94,14 @@ class Kind(enum.IntEnum):
     OFFER = 12
     ASK = 13
     PAGE = 14
+    SERVICES = 15
     ATTACH = 16
     ATTACHED = 17
     DETACHED = 18
     CLOSE = 19
     PROBE = 20
     ECHO = 21
+    GRANT = 22
     DATA = 32
     CREDIT = 33
     END = 34
@@ -195,6 +200,24 @@ class Drain(NamedTuple):
     text: str
 
 
+class ServiceOffer(NamedTuple):
+    """A service that the policy names for a thing."""
+
+    name: str
+    host: str
+    port: int
+
+
+class Services(NamedTuple):
+    """Node -> edge: what the policy names for this thing; for devices without a list of their own.
+
+    Only to an edge whose HELLO named the feature ``services``. The device decides.
+    """
+
+    thing: str
+    services: tuple[ServiceOffer, ...]
+
+
 class Join(NamedTuple):
     """Node -> node, first on each hop: who I am and what I speak. Answered as HELLO is."""
 
@@ -211,11 +234,12 @@ class Join(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """Edge -> node: the services of all things of this link, for people to read.
+    """Edge -> node: the services of a thing that is bound by this link, for people to read.
 
     What may be reached is decided by the edge alone. Only to a node whose WELCOME named ``lists``.
     """
 
+    thing: str
     services: tuple[str, ...]
 
 
@@ -304,6 +328,27 @@ class Close(NamedTuple):
     epoch: int
     reason: int
     text: str
+
+
+class Grant(NamedTuple):
+    """Node -> remote: how far the policy lets this tunnel go. 0 and "": no limit, no token.
+
+    Only to a remote whose HELLO named the feature ``grants``.
+    """
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    max_streams: int
+    ends_ms: int
+    """Milliseconds from now until the tunnel is ended."""
+
+    token: str
+    """To be shown as the key from now on: a ticket is good for one greeting."""
+
+    def __repr__(self) -> str:
+        what = f"max_streams={self.max_streams} ends_ms={self.ends_ms}"
+        return f"Grant({self.tunnel.hex()[:8]} {what}, token hidden)"
 
 
 class Probe(NamedTuple):
@@ -406,7 +451,8 @@ LinkFrame: TypeAlias = (
     | Offer
     | Ask
     | Page
+    | Services
 )
-TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo
+TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo | Grant
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept
 Frame: TypeAlias = LinkFrame | TunnelFrame | StreamFrame

@@ -33,9 +33,12 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain", LISTS)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN. lists: a node
-answers ASK, and takes OFFER."""
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services", LISTS)
+"""Optional features that this version can negotiate.
+
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
+SERVICES to an edge. lists: a node answers ASK, and takes OFFER.
+"""
 
 ROLES: Final = ("edge", "remote")
 

@@ -168,7 +168,7 @@ class Hops:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
                 welcome = await self._join(transport, hop.node)
-                hop.port.features, hop.port.software = welcome.features, welcome.software
+                hop.port.features, hop.port.software = frozenset(welcome.features), welcome.software
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
                 self.on_joined(hop.port)

@@ -193,7 +193,7 @@ class Lists:
         ask = first._replace(ask=self._last_ask)
         self._questions[self._last_ask] = _Question(pages, node, port, ask)
         port.asks += 1
-        if port.features is not None:
+        if port.software:
             self._joined(port)
 
     def _joined(self, port: Port) -> None:
@@ -201,7 +201,7 @@ class Lists:
         for number, question in list(self._questions.items()):
             if question.port is not port or question.sent:
                 continue
-            if LISTS in (port.features or ()):
+            if LISTS in port.features:
                 question.send(0)
             else:
                 self._settle(number)

@@ -86,7 +86,7 @@ class OwnRows:
             True,
             int(account.since * 1000),
             clip(port.peer),
-            port.offer,
+            account.services,
             len(routes),
             sum(len(each.streams) for each in routes),
             account.from_edge + sum(each.from_edge for each in routes),
@@ -94,9 +94,9 @@ class OwnRows:
         )
 
     def _tunnels(self, wanted: Fits) -> Iterator[TunnelRow]:
-        for tunnel in list(self._routes):
-            route = self._routes.get(tunnel)
-            if route is not None and route.opened and wanted(route.thing):
+        for route in self._routes:
+            alive = self._routes.get(route.tunnel) is route
+            if alive and route.opened and wanted(route.thing):
                 yield self._tunnel(route)
 
     def _tunnel(self, route: Route) -> TunnelRow:
@@ -122,7 +122,7 @@ class OwnRows:
     def _node(self, wanted: Fits, me: Callable[[], NodeInfo]) -> Iterator[NodeRow]:
         if wanted(self._registry.me.name):
             row = _node_row(me(), known=True)
-            live = sum(each.from_edge + each.from_remote for each in self._routes.values())
+            live = sum(each.from_edge + each.from_remote for each in self._routes)
             yield row._replace(things=len(self._ledger.things), passed=self._ledger.passed + live)
 
 

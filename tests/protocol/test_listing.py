@@ -77,5 +77,5 @@ def test_order_does_not_matter(rows: list[ThingRow], random: Random) -> None:
 @given(st.lists(st.text(max_size=300), max_size=80))
 def test_an_offer_is_always_a_good_frame(services: list[str]) -> None:
     """An application's service may have any name; none of them may cost the link."""
-    frame = Offer(offered(services))
+    frame = Offer("t", offered(services))
     assert decode(encode(frame)) == frame

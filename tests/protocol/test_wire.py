@@ -32,6 +32,7 @@ _TYPES: dict[codec.Check, str] = {
     codec._list: "list",
     codec._rows: "rows",
     codec._missing: "missing",
+    codec._services: "services",
 }
 
 

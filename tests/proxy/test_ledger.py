@@ -62,7 +62,12 @@ def test_a_thing_has_an_account_while_it_is_bound() -> None:
     ledger.ended("t", 10, 20)
     ledger.bound("t", 1, one, 200.0)  # BIND said again
     assert (ledger.things["t"].since, ledger.things["t"].from_edge) == (100.0, 10)
+    ledger.offered("t", ("ssh",), one)
+    assert ledger.things["t"].services == ("ssh",)
     ledger.bound("t", 2, other, 300.0)
+    ledger.offered("t", ("web",), one)
+    ledger.offered("u", ("web",), one)
+    assert not ledger.things["t"].services and len(ledger.things) == 1
     ledger.unbound("t", one)
     assert (ledger.things["t"].since, ledger.things["t"].from_edge) == (300.0, 0)
     ledger.unbound("t", other)

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import LinkRefused, Node, NodeSettings, Reason, one_key
+from edge_tunnel import DevelopmentKey, LinkRefused, Node, NodeSettings, Reason
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -49,10 +49,10 @@ async def lister_of(cluster: Cluster, node: str) -> AsyncIterator[Lister]:
 async def bound(cluster: Cluster, node: str, *things: str, services: tuple[str, ...] = ()) -> Any:
     """An edge with these things."""
     edge = await link(cluster, node, "edge")
-    await edge.say(Offer(services))
     for thing in things:
         await edge.say(Bind(thing, 5))
         assert isinstance(await edge.hear(), Bound)
+        await edge.say(Offer(thing, services))
     await trio.sleep(0.01)
     return edge
 
@@ -212,7 +212,7 @@ async def test_nodes_that_drain(autojump_clock: trio.testing.MockClock) -> None:
 
 async def test_a_node_that_is_alone(autojump_clock: trio.testing.MockClock) -> None:
     """Needs no cluster to list."""
-    node = Node(NodeSettings(name="n"), one_key(KEY))
+    node = Node(NodeSettings(name="n"), DevelopmentKey(KEY))
     near, far = transport_pair()
 
     @asynccontextmanager
@@ -360,7 +360,7 @@ async def test_an_edge_may_not_ask(autojump_clock: trio.testing.MockClock) -> No
         for role, frame in (
             ("edge", Ask(1, 0, List.THINGS, "")),
             ("remote", Page(1, 0, List.THINGS, (), (), more=False)),
-            ("remote", Offer(("ssh",))),
+            ("remote", Offer("t", ("ssh",))),
         ):
             peer = await link(cluster, "a", role)
             await peer.say(frame)
