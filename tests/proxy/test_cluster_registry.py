@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -359,7 +360,7 @@ class SlowEngine(EtcdClient):
         self.written: list[int] = []
         """The lease of each transaction."""
 
-    async def call(self, path: str, _: dict[str, object]) -> dict[str, object]:
+    async def call(self, path: str, body: dict[str, Any]) -> dict[str, object]:
         await trio.lowlevel.checkpoint()
         if path == "/v3/lease/keepalive":
             self.renewed_at.append(trio.current_time())
@@ -371,6 +372,7 @@ class SlowEngine(EtcdClient):
             return {"ID": str(self.leases), "TTL": "10"}
         if path == "/v3/kv/txn":
             self.written.append(self.leases)
+            return {"responses": [{"response_txn": {"succeeded": True}} for _ in body["success"]]}
         if path == "/v3/kv/range":
             raise EngineAway("not needed")
         return {}
