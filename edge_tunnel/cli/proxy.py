@@ -114,6 +114,8 @@ def _settings(config: ProxyConfig) -> NodeSettings:
         max_unauthenticated=limits.max_unauthenticated,
         max_links=limits.max_links,
         max_silence=limits.max_silence,
+        admission_rate=limits.admission_rate,
+        admission_burst=limits.admission_burst,
         hops=HopSettings(key=config.dev_key.reveal()),
     )
 

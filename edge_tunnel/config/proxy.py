@@ -11,6 +11,8 @@
     max_unauthenticated = 256
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
+    admission_rate = 100          # new links a second; the others are told when to come back
+    admission_burst = 200         # new links at once after a quiet time
 
     [cluster]
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
@@ -79,6 +81,13 @@ class NodeLimits:
     max_silence: float = 600.0
     """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
     exist. The endpoints ping; a node only listens."""
+
+    admission_rate: float = 100.0
+    """New links a second: what one core bears beside its traffic (docs/reliability.md). The others
+    are told when to come back, each at a moment of its own."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +181,8 @@ _TABLE = Table(
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
         _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
+        _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),
+        _rule("limits", "admission_burst", Whole(low=1, high=1_000_000)),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
             for key in (

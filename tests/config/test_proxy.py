@@ -26,6 +26,8 @@ handshake_timeout = 2.5
 max_unauthenticated = 10
 max_links = 20
 max_silence = 90
+admission_rate = 7
+admission_burst = 9
 """
 
 
@@ -46,7 +48,12 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
             ListenAddress(host=None, port=0),
         ),
         limits=NodeLimits(
-            handshake_timeout=2.5, max_unauthenticated=10, max_links=20, max_silence=90.0
+            handshake_timeout=2.5,
+            max_unauthenticated=10,
+            max_links=20,
+            max_silence=90.0,
+            admission_rate=7,
+            admission_burst=9,
         ),
         log_level="DEBUG",
     )
