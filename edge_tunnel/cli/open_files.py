@@ -8,14 +8,14 @@ import resource
 __all__ = ["allow_open_files"]
 
 
-def allow_open_files(wanted: int) -> str | None:
-    """Raise the limit to what is wanted, or as near as we may.
+def allow_open_files(wanted: int) -> int:
+    """Raise the limit to what is wanted, or as near as we may; returns how many are allowed.
 
-    Returns None, or one line that says what is missing: the soft limit of most systems is 1,024.
+    The soft limit of most systems is 1,024, which says nothing of what they can bear.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _enough(soft, wanted):
-        return None
+        return wanted
     best = wanted if _enough(hard, wanted) else hard
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (best, hard))
@@ -23,9 +23,7 @@ def allow_open_files(wanted: int) -> str | None:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if _enough(soft, wanted):
-        return None
-    return f"only {soft} open files are allowed, {wanted} are needed: raise 'ulimit -Hn'"
+    return wanted if _enough(soft, wanted) else soft
 
 
 def _enough(limit: int, wanted: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from edge_tunnel.cli.cluster import (
 )
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
@@ -31,6 +33,11 @@ from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import dial_hops
 
 __all__ = ["add_parser", "run"]
+
+_log = logging.getLogger("edge_tunnel.proxy")
+
+_OTHER_FILES: Final = 600
+"""Beside links: 256 connections that have not greeted, hops, etcd, listeners, and room."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -106,13 +113,23 @@ def _demand_loopback(address: ListenAddress) -> None:
         raise CommandFailed(Exit.CONFIGURATION, text)
 
 
+def _bearable(links: int) -> int:
+    """As many links as this process may have sockets for; without one no hop could be dialled."""
+    most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
+    if most < links:
+        _log.warning(
+            "takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links
+        )
+    return min(most, links)
+
+
 def _settings(config: ProxyConfig) -> NodeSettings:
     limits, cluster = config.limits, config.cluster
     return NodeSettings(
         name=cluster.node_name if cluster is not None else "node",
         handshake_timeout=limits.handshake_timeout,
         max_unauthenticated=limits.max_unauthenticated,
-        max_links=limits.max_links,
+        max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,

@@ -106,13 +106,17 @@ async def stampede(options: argparse.Namespace, etcd: Etcd, folder: Path) -> Non
     limits = {"admission_rate": options.admission_rate, "admission_burst": options.admission_burst}
     async with open_site(folder) as site, open_plain_nursery() as nursery:
         nodes = [await start_node(site, name, etcd, limits) for name in _NAMES]
-        for node in nodes:
-            nursery.start_soon(node.watch)
-        crowds = await start_crowds(site, options, [node.url for node in nodes])
-        await link_all(crowds, options)
-        show("while they linked", nodes, crowds.sum("told_later"))
-        await kill_one(nodes, crowds, Registry(etcd), options)
-        nursery.cancel_scope.cancel()
+        try:
+            for node in nodes:
+                nursery.start_soon(node.watch)
+            crowds = await start_crowds(site, options, [node.url for node in nodes])
+            await link_all(crowds, options)
+            show("while they linked", nodes, crowds.sum("told_later"))
+            await kill_one(nodes, crowds, Registry(etcd), options)
+            nursery.cancel_scope.cancel()
+        finally:
+            for node in nodes:  # or they would wait for their endpoints to go elsewhere
+                node.child.process.kill()
 
 
 async def link_all(crowds: Crowds, options: argparse.Namespace) -> None:
@@ -140,6 +144,7 @@ async def kill_one(
     before = await registry.writes()
     survivors = [node for node in nodes if node is not victim]
     for node in survivors:
+        node.sample()
         node.begin()
     victim.killed = True
     await victim.child.kill()
@@ -164,7 +169,11 @@ async def kill_one(
     say(f"  all of them in the registry: {in_registry:.2f}")
     say(f"etcd: {after[1] - before[1]} rows in {after[0] - before[0]} transactions")
     say(f"attempts that failed otherwise: {crowds.sum('failed') - failed}")
+    for node in survivors:
+        node.sample()
     show("after the kill", survivors, crowds.sum("told_later") - told)
+    used = sum(node.cpu for node in survivors)
+    say(f"  both together: {used:.1f} s of processor, {1000 * used / count:.1f} ms for each edge")
 
 
 def show(when: str, nodes: Sequence[Node], told: int) -> None:

@@ -1,9 +1,9 @@
 """Many real edges in one process: ``python -m stampede.edges JSON``.
 
-Each is an `Edge` with no services, its own thing and its own order of the nodes; dialling, back-off
-and binding are the real ones. Twice a second the process says on stdout how it stands. A line
-``victims URL`` on stdin marks the edges that are bound at that node: from then on the moments are
-told at which they are bound again.
+Each is an `Edge` with no services, its own thing and its own order of the nodes; back-off,
+greeting, link and binding are the real ones, only the WebSocket is a thin one. Twice a second the
+process says on stdout how it stands. A line ``victims URL`` on stdin marks the edges that are bound
+at that node: from then on the moments are told at which they are bound again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import trio
 
 import edge_tunnel
 from edge_tunnel.cli.open_files import allow_open_files
-from edge_tunnel.link.dialling import dial_websocket
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
+from stampede.thin import thin_dial
 
 __all__ = ["TOLD_LATER"]
 
@@ -105,13 +105,12 @@ async def run(options: dict[str, Any]) -> None:
     """All edges of this process, until it is killed or its stdin ends."""
     rng = random.Random(f"{options['seed']} {options['first']}")
     crowd = Crowd()
+    dial = thin_dial(edge_tunnel.LinkSettings().connect_timeout)
     async with open_plain_nursery() as nursery:
         for number in range(options["first"], options["first"] + options["count"]):
             order = rng.sample(options["urls"], len(options["urls"]))
             config = config_of(number, order, options)
-            edge = edge_tunnel.Edge(
-                config, {}, lambda its: dial_websocket(its.link.connect_timeout), nursery
-            )
+            edge = edge_tunnel.Edge(config, {}, lambda _: dial, nursery)
             edge.notices.call(partial(crowd.on_notice, number))
             nursery.start_soon(edge.run)
         nursery.start_soon(crowd.report)
@@ -122,9 +121,10 @@ async def run(options: dict[str, Any]) -> None:
 def main() -> None:
     """As the command line says."""
     options = json.loads(sys.argv[1])
-    missing = allow_open_files(options["count"] + _SPARE)
-    if missing:
-        sys.exit(missing)
+    wanted = options["count"] + _SPARE
+    allowed = allow_open_files(wanted)
+    if allowed < wanted:
+        sys.exit(f"{wanted} open files are needed, {allowed} are allowed: raise 'ulimit -Hn'")
     trio.run(run, options)
 
 

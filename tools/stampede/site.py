@@ -39,13 +39,15 @@ class Node:
     """Of one processor, over a second."""
 
     slowest_health: float = 0.0
+    cpu: float = 0.0
+    """Seconds of processor since `begin`."""
+
     _ticks: int = field(default=-1, repr=False)
     _at: float = 0.0
 
     def begin(self) -> None:
         """Forget the peaks: another part of the run begins."""
-        self.peak_cpu = self.slowest_health = 0.0
-        self._ticks = -1
+        self.peak_cpu = self.slowest_health = self.cpu = 0.0
 
     def sample(self) -> None:
         """Look at the processor time. Raises Failed if the node is gone."""
@@ -53,8 +55,11 @@ class Node:
             raise Failed(str(self.child.failed(f"(node {self.name}) died")))
         fields = Path(f"/proc/{self.child.process.pid}/stat").read_text().rpartition(")")[2].split()
         ticks, now = int(fields[11]) + int(fields[12]), trio.current_time()
-        if self._ticks >= 0 and now - self._at > 0.5:
-            self.peak_cpu = max(self.peak_cpu, (ticks - self._ticks) / _TICK / (now - self._at))
+        used, since = (ticks - self._ticks) / _TICK, now - self._at
+        if self._ticks >= 0:
+            self.cpu += used
+        if self._ticks >= 0 and since > 0.5:
+            self.peak_cpu = max(self.peak_cpu, used / since)
         self._ticks, self._at = ticks, now
 
     def peak_memory(self) -> int:
