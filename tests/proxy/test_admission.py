@@ -76,3 +76,10 @@ def test_the_hurried_have_a_share_and_what_is_left() -> None:
     admission = Admission(100, 40)
     assert sum(not admission.ask(0, hurried=True) for _ in range(1000)) == 40
     assert admission.ask(0) > 0
+
+
+def test_both_kinds_together_keep_the_rate() -> None:
+    """However many ask, of whichever kind; and none of it is wasted while somebody asks."""
+    admission = Admission(100, 40)
+    let_in = sum(not admission.ask(ms / 1000, hurried=ms % 2 == 0) for ms in range(10_000))
+    assert 1000 <= let_in <= 1040
