@@ -117,9 +117,7 @@ def _bearable(links: int) -> int:
     """As many links as this process may have sockets for; without one no hop could be dialled."""
     most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
     if most < links:
-        _log.warning(
-            "takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links
-        )
+        _log.info("takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links)
     return min(most, links)
 
 
