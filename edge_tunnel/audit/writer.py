@@ -201,16 +201,13 @@ async def open_audit(
     """A node's audit for the length of the block; what it was told is written before it ends.
 
     Args:
-      log: opened here, and closed.
+      log: open; it is closed here.
       emit: ``emit(event, **data)`` is told of `audit_failed`, `audit_recovered`, and the chain's
         head (`audit_head`): from there on nobody can cut the end off unseen.
       refuse: refuse new tunnels while nothing can be recorded.
       sync_interval: seconds until what was written is on the disk.
       head_interval: seconds between two `audit_head`.
-
-    Raises OSError if the log cannot be opened.
     """
-    await trio.to_thread.run_sync(log.open)
     writer = Writer(
         log, emit, refuse=refuse, sync_interval=sync_interval, head_interval=head_interval
     )
