@@ -91,10 +91,12 @@ class AuditLog:
             if not self._is_ours(tail.last.hash) and not self.chain.seq:
                 self.chain = Chain(tail.last.seq, tail.last.hash)
             self._glue, self._recovered = tail.glue, tail.recovered()
-        elif data:
+        elif data and tail.damage is None:
             self._begin_beside(file, data)
-        elif not self.chain.seq:
-            self._continue(file.sibling_tail())
+        else:
+            self._glue, self._recovered = tail.glue, tail.recovered()
+            if not self.chain.seq:
+                self._continue(file.sibling_tail())
         self._attempted = []
 
     def _is_ours(self, last: str) -> bool:

@@ -6,7 +6,7 @@ Pure.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edge_tunnel.audit.chain import Seal, Sealed, Unsound
 from edge_tunnel.audit.records import Event, Kind
@@ -47,7 +47,23 @@ def read_tail(data: bytes, seal: Seal) -> Tail:
             continue
         bad = lines[index + 1 :]
         return Tail(last, b"" if whole else b"\n", b"\n".join(bad) if bad else None)
+    if lines and all(_was_begun(line) for line in lines):
+        return Tail(None, b"" if whole else b"\n", b"\n".join(lines))
     return Tail(None, b"", None)
+
+
+_BEGINNING: Final = b'{"seq":'
+
+
+def _was_begun(line: bytes) -> bool:
+    """It is what a crash left of a file's first record."""
+    if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
+        return False
+    try:
+        Seal.claims(line)
+    except Unsound:
+        return True
+    return False
 
 
 def last_claim(data: bytes) -> Sealed | None:

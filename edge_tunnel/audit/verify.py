@@ -142,8 +142,9 @@ class Verifier:
     def _follow(self, number: int, last: Sealed, record: Sealed, skipped: int) -> None:
         expected = last.seq + 1 + skipped
         if record.seq > expected:
-            missing = f"{expected} to {record.seq - 1}" if record.seq > expected + 1 else expected
-            self._problem(number, f"follows record {last.seq}: missing is {missing}")
+            count = record.seq - expected
+            missing = f"record {expected} is" if count == 1 else f"{count} records are"
+            self._problem(number, f"is record {record.seq} after {last.seq}: {missing} missing")
         elif record.seq < expected:
             what = f"record {record.seq} stands after {last.seq}: moved, put in or written anew"
             self._problem(number, what)
