@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.audit.chain import Chain, Seal, Unsound
@@ -26,6 +26,7 @@ EVENTS = st.builds(
 SEALS = st.sampled_from([Seal(), Seal(KEY)])
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, min_size=1, max_size=8), SEALS, st.data())
 def test_clean_log_verifies(events: list[Event], seal: Seal, data: st.DataObject) -> None:
     """Any content, cut into files anywhere, under either seal."""
@@ -37,6 +38,7 @@ def test_clean_log_verifies(events: list[Event], seal: Seal, data: st.DataObject
     assert (report.records, report.after_expected) == (len(lines), 0)
 
 
+@settings(max_examples=60)
 @given(st.integers(1, 6), SEALS, st.data())
 def test_any_changed_byte_is_found(count: int, seal: Seal, data: st.DataObject) -> None:
     """One byte anywhere, the last line's and line ends as well."""
@@ -46,6 +48,7 @@ def test_any_changed_byte_is_found(count: int, seal: Seal, data: st.DataObject) 
     assert verified(bytes(log), seal=seal).problems
 
 
+@settings(max_examples=60)
 @given(st.integers(2, 8), SEALS, st.data())
 def test_any_removed_line_is_found(count: int, seal: Seal, data: st.DataObject) -> None:
     """Any run of lines that is not the tail; the tail with the head that was told before."""
@@ -69,6 +72,7 @@ def test_any_other_order_is_found(order: list[int], seal: Seal) -> None:
     assert verified(b"".join(lines[at] for at in order), seal=seal).problems
 
 
+@settings(max_examples=60)
 @given(st.integers(1, 6), SEALS, st.data())
 def test_anything_put_in_is_found(count: int, seal: Seal, data: st.DataObject) -> None:
     """A line again, somebody's own record, or garbage, at any place."""
@@ -83,6 +87,7 @@ def test_anything_put_in_is_found(count: int, seal: Seal, data: st.DataObject) -
         assert verified(b"".join([*lines, chained]), seal=seal).problems
 
 
+@settings(max_examples=60)
 @given(st.integers(1, 6), SEALS, st.data())
 def test_any_cut_is_found(count: int, seal: Seal, data: st.DataObject) -> None:
     """The end cut off at any byte. At a line's end it takes the head that was told elsewhere."""

@@ -62,7 +62,7 @@ def test_file_is_private_and_goes_on(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 800), st.binary(max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_crash_at_any_byte(
     tmp_path_factory: pytest.TempPathFactory, left: int, junk: bytes
 ) -> None:
@@ -104,7 +104,7 @@ def test_changed_remains_of_a_crash_are_found(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 1500), st.integers(0, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_full_disk_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory, room: int, again: int
 ) -> None:

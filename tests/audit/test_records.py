@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,9 +45,8 @@ def test_hostile_text_stays_in_its_field(text: str) -> None:
 def test_longest_line_fits() -> None:
     """Every text at its longest, escaped: below the bound of what a reader takes."""
     texts = ("who", "via", "role", "address", "thing", "service", "tunnel", "side", "reason")
-    event = Event(
-        kind=Kind.KEY_CHANGED, **dict.fromkeys((*texts, "detail", "cut"), "\U0001f600" * 999)
-    )
+    longest: dict[str, Any] = dict.fromkeys((*texts, "detail", "cut"), "\U0001f600" * 999)
+    event = Event(kind=Kind.KEY_CHANGED, **longest)
     (line,) = lines_of([event])
     assert len(line) < MAX_LINE
     assert not verified(line).problems
