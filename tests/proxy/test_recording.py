@@ -10,10 +10,11 @@ import pytest
 import trio
 import trio.testing
 
+from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.audit.chain import Chain, Seal
 from edge_tunnel.audit.records import Audit, Event, Kind, fields_of
 from edge_tunnel.protocol.frames import Attach, Bind, Bound, Bye, Close, Data, Ping, Pong, Unbind
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.reasons import Reason
 from edge_tunnel.testing.transports import transport_pair
 from tests.proxy.test_node import TUNNEL, Peer, attach, attached, edge_and_remote, hello, join
@@ -51,7 +52,7 @@ async def audited() -> AsyncIterator[tuple[Node, trio.Nursery, Kept]]:
     kept = Kept()
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
-            yield Node(NodeSettings(), one_key("k"), audit=kept), nursery, kept
+            yield Node(NodeSettings(), DevelopmentKey("k"), audit=kept), nursery, kept
             nursery.cancel_scope.cancel()
 
 
@@ -206,7 +207,7 @@ async def test_one_node_records_a_tunnel(autojump_clock: trio.testing.MockClock)
                 node.traffic.recording.audit = kept[name]
             for remote in site.remotes:
                 await exchange(remote, 100_000, random.Random(1))
-                remote.leave()
+                await remote.say_goodbye()
             await trio.sleep(1)
     opened = {name: each.kinds.count("tunnel_opened") for name, each in kept.items()}
     assert opened == {"a": 1, "b": 1, "c": 0}
