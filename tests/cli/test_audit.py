@@ -71,7 +71,7 @@ def test_verify_changed(
 
 
 def test_verify_tail_that_is_missing(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whole lines cut off: the chain is sound, and the head that was told elsewhere is not there."""
+    """Whole lines cut off: the chain is sound, but the head that was told is not there."""
     head = head_of(a_log()[-1])
     log.write_bytes(log.read_bytes().rpartition(b'{"seq":5')[0])
     assert main(["audit", "verify", str(log)]) == 0

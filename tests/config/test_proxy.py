@@ -130,7 +130,8 @@ head_interval = 60
 
 
 @pytest.mark.parametrize(
-    "table", ['key_file = "k"', 'file = ""', 'file = "a"\non_failure = "ignore"', 'files = "a"']
+    "table",
+    ['key_file = "k"', 'file = ""\nkeep = 3', 'file = "a"\non_failure = "ignore"', 'files = "a"'],
 )
 def test_audit_table_that_is_wrong(tmp_path: Path, table: str) -> None:
     """No place, no such policy, no such key: said, with the key's name."""
