@@ -39,7 +39,7 @@ class AuditSettings:
     """Of an HMAC key: who can write the log, and not read this, cannot write it anew unseen."""
 
     rotate_size: int = 64 * 1024 * 1024
-    """Bytes: some 150,000 records, which `verify` reads in a few seconds."""
+    """Bytes: some 140,000 records."""
 
     rotate_days: float = 30.0
     keep: int | None = None

@@ -106,7 +106,7 @@ def check_verify(file: Path, head: str, capsys: pytest.CaptureFixture[str]) -> N
 async def test_audit_of_a_real_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Opened, denied, killed, moved away, stopped: verify is content; after a change it is not."""
     file = tmp_path / "audit.log"
-    with trio.fail_after(100):
+    with trio.fail_after(200):
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(trio.serve_tcp, echo, 0)
             async with open_site(tmp_path) as site:
