@@ -138,3 +138,21 @@ def test_fields_of_wrong_types(fields: str) -> None:
     line = body + b',"sha256":"' + Seal().of(body).encode() + b'"}'
     with pytest.raises(Unsound, match="no audit record"):
         Seal().check(line)
+
+
+@given(st.integers(1, 5), SEALS)
+def test_another_log_spliced_in_is_found(at: int, seal: Seal) -> None:
+    """The numbers fit and each line is sound, under the key as well: it is another chain."""
+    other = lines_of([Event(kind=Kind.BOUND, thing="other") for _ in range(6)], seal)
+    problems = verified(b"".join([*some_lines(6, seal)[:at], *other[at:]]), seal=seal).problems
+    assert [(place.line, "does not continue" in place.what) for place in problems] == [
+        (at + 1, True)
+    ]
+
+
+def test_number_that_comes_again_is_found() -> None:
+    """A forger who chains well and counts badly."""
+    lines = some_lines(3)
+    again = lines_of([Event(kind=Kind.BOUND)], chain=Chain(1, head_of(lines[2])))
+    problems = verified(b"".join([*lines, *again])).problems
+    assert "record 2 stands after 3" in problems[0].what
