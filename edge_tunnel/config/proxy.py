@@ -22,6 +22,9 @@
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [audit]                       # see config/audit.py
+    file = "/var/log/edge-tunnel/audit.log"
 """
 
 from __future__ import annotations
@@ -32,6 +35,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_tunnel.config import scalars
+from edge_tunnel.config.audit import (
+    AUDIT_GROUP,
+    AUDIT_RULES,
+    AuditSettings,
+    audit_settings,
+    check_audit,
+)
 from edge_tunnel.config.credentials import SecretPlace, choose_secrets
 from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
@@ -132,6 +142,9 @@ class ProxyConfig:
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
 
+    audit: AuditSettings | None = None
+    """None: nothing is recorded."""
+
     log_level: str = "INFO"
 
 
@@ -199,8 +212,9 @@ _TABLE = Table(
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *AUDIT_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster")),
+    (Group(path="limits"), Group(path="cluster"), AUDIT_GROUP),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -232,6 +246,7 @@ def inspect_proxy_config(
     if section is not None:
         chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
         _check_cluster(_group(section, "cluster."), findings)
+        check_audit(_group(section, "audit."), findings)
         if "dev_key" in chosen:
             config = _built(section, chosen["dev_key"].secret)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
@@ -248,6 +263,7 @@ def _built(section: Section, dev_key: Secret) -> ProxyConfig:
         dev_key=dev_key,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        audit=audit_settings(_group(section, "audit.")),
         **top,
     )
 

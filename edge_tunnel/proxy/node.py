@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
+from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
@@ -95,9 +96,12 @@ class Node:
         authority: Authority,
         registry: Whereabouts | None = None,
         hop_dial: HopDial | None = None,
+        *,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         """A node that is alone needs neither a registry nor a way to dial hops.
 
+        `audit` is told who does what (`audit.writer.open_audit`).
         In a cluster `hops.run` must run (`peering.serve_hops` does it).
         """
         self.settings = settings
@@ -107,7 +111,7 @@ class Node:
 
         self.authority = authority
         registry = Registry() if registry is None else registry
-        self.traffic = Traffic(registry, authority, self.notices.emit)
+        self.traffic = Traffic(registry, authority, self.notices.emit, audit)
         authority.on_change = self._judge_again
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
@@ -232,6 +236,7 @@ class Node:
         features = set(hello.features) & set(FEATURES)
         port = Port(hello.role, transport.peer, link.outlet, principal, features)
         self._links[link] = port
+        self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
         try:
             await link.run(partial(self.traffic.on_message, port))
@@ -240,6 +245,7 @@ class Node:
         finally:
             del self._links[link]
             self.traffic.lost(port, reason)
+            self.traffic.recording.link_closed(port, reason)
 
     async def _greet(
         self, transport: Transport, shown: Callable[..., Credentials]
@@ -258,14 +264,22 @@ class Node:
                     if isinstance(who, Principal) and isinstance(answer, Welcome):
                         await transport.send(encode(answer))
                         return hello, who
+                assert isinstance(answer, Bye)
+                self._record_refused(transport, hello, answer)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
-                await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
+                answer = Bye(Reason.PROTOCOL_ERROR, str(error), 0)
+                self._record_refused(transport, None, answer)
+                await transport.send(encode(answer))
                 return None
-            assert isinstance(answer, Bye)
             level = logging.INFO if answer.retry_after_ms else logging.WARNING
             _log.log(level, "%s refused: %s", transport.peer, answer.text)
         return None
+
+    def _record_refused(self, transport: Transport, hello: Frame | None, answer: Bye) -> None:
+        if not answer.retry_after_ms:  # "later" is no denial
+            role = hello.role if isinstance(hello, Hello) else ""
+            self.traffic.recording.link_refused(role, transport.peer, answer)
 
     def _answer(self, hello: Frame) -> Welcome | Bye:
         """To all of HELLO but its key."""
