@@ -18,6 +18,7 @@ __all__ = [
     "FEATURES",
     "NEWEST",
     "OLDEST",
+    "RESUMING",
     "ROLES",
     "SOFTWARE",
     "SUBPROTOCOL",
@@ -39,6 +40,10 @@ FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services", LISTS)
 drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
 SERVICES to an edge. lists: a node answers ASK, and takes OFFER.
 """
+
+RESUMING: Final = "resuming"
+"""Named in HELLO by an endpoint whose tunnels wait for this link: a node that takes new links at a
+rate lets it in ahead of idle ones. WELCOME does not name it."""
 
 ROLES: Final = ("edge", "remote")
 

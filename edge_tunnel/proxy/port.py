@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ class Port:
 
     __slots__ = (
         "asks", "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes",
-        "software", "waiting",
+        "since", "software", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class Port:
         self.is_hop = role == "node"
         self.peer = peer
         self.outlet = outlet
+        self.since = time.time()
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
         self.waiting: dict[

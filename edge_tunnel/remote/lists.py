@@ -44,6 +44,9 @@ _MOST_ROWS: Final = 1_000_000
 _SILENCE: Final = 60_000
 """Milliseconds for which we may be quiet: longer than anybody's interval between two looks."""
 
+_ELSEWHERE: Final = (Reason.SHUTTING_DOWN, Reason.TOO_MANY)
+"""Refusals that say nothing against us: the next node may take us, and so may this one, later."""
+
 AnyRow = TypeVar("AnyRow", ThingRow, TunnelRow, NodeRow)
 
 
@@ -169,6 +172,8 @@ async def _greet(transport: Transport, key: str, timeout: float) -> Welcome:
         raise LinkLost(f"{transport.peer} greeted with nonsense: {error}") from None
     if isinstance(answer, Bye):
         reason = Reason.of(answer.reason)
+        if reason in _ELSEWHERE:
+            raise LinkLost(f"{transport.peer} takes no links now: {answer.text or reason.text}")
         raise LinkRefused(reason, f"{transport.peer} refuses us: {answer.text or reason.text}")
     if not isinstance(answer, Welcome):
         raise LinkLost(f"{transport.peer} greeted with {type(answer).__name__}")

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import DevelopmentKey, LinkRefused, Node, NodeSettings, Reason
+from edge_tunnel import DevelopmentKey, LinkLost, LinkRefused, Node, NodeSettings, Reason
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -336,6 +336,36 @@ async def test_a_hop_is_not_left_while_it_owes_a_page(
         cluster.delay = 0.45
         for _ in range(100):
             assert (await lister.nodes()).missing == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (Reason.SHUTTING_DOWN, LinkLost),
+        (Reason.TOO_MANY, LinkLost),
+        (Reason.NOT_AUTHORISED, LinkRefused),
+    ],
+)
+async def test_refusals(
+    autojump_clock: trio.testing.MockClock, reason: Reason, error: type[Exception]
+) -> None:
+    """One that says nothing against us is tried again by who watches; the next node is, anyway."""
+    async with cluster_of("b") as cluster:
+
+        @asynccontextmanager
+        async def dial(url: str) -> AsyncIterator[Transport]:
+            near, far = transport_pair()
+            if url == "mem://b":
+                cluster._nursery.start_soon(cluster.nodes["b"].talk, far)
+            else:
+                await far.send(encode(Bye(reason, "no", 0)))
+            yield near
+
+        with pytest.raises(error, match="no"):
+            async with open_lister(["mem://a"], KEY, dial):
+                pass
+        async with open_lister(["mem://a", "mem://b"], KEY, dial) as lister:
+            assert lister.node == "b"
 
 
 async def test_a_used_hop_is_not_left_and_an_unused_one_is(
