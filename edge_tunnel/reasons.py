@@ -27,6 +27,8 @@ _TEXTS = {
     25: "the other end left",
     26: "sent more than it was allowed to",
     27: "idle for too long",
+    30: "the ends do not agree about end-to-end encryption",
+    31: "the device is not the one that was known",
     40: "the service refused the connection",
     41: "the service could not be reached",
     42: "the connection was reset",
@@ -56,6 +58,8 @@ class Reason(enum.IntEnum):
     PEER_LEFT = 25
     FLOW_CONTROL = 26
     IDLE = 27
+    ENCRYPTION = 30
+    IDENTITY = 31
 
     CONNECTION_REFUSED = 40
     UNREACHABLE = 41

@@ -18,11 +18,13 @@ __all__ = [
     "NEWEST",
     "OLDEST",
     "ROLES",
+    "SEALED",
     "SOFTWARE",
     "SUBPROTOCOL",
     "VERSION",
     "Demands",
     "agree",
+    "common_features",
 ]
 
 VERSION: Final = "0.1.0"
@@ -32,8 +34,10 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain",)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN."""
+SEALED: Final = "sealed"
+FEATURES: Final[tuple[str, ...]] = ("drain", SEALED)
+"""Optional features that this version can negotiate. drain: a node may send DRAIN. sealed: frames
+of sealed tunnels can be read (an endpoint), or are passed on (a node)."""
 
 ROLES: Final = ("edge", "remote")
 
@@ -70,6 +74,11 @@ def agree(hello: Hello | Join, node: str, demands: Demands) -> Welcome | Bye:
         )
     common = tuple(feature for feature in hello.features if feature in FEATURES)
     return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, notice)
+
+
+def common_features(greeting: Hello | Join | Welcome) -> frozenset[str]:
+    """What both ends of a link or hop know."""
+    return frozenset(greeting.features) & frozenset(FEATURES)
 
 
 def _bye(reason: Reason, text: str) -> Bye:

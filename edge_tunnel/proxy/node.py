@@ -23,7 +23,7 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
-from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.protocol.greeting import Demands, agree, common_features
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
@@ -115,6 +115,7 @@ class Node:
             dial,
             demands=settings.demands,
             on_message=traffic.on_message,
+            on_greeted=traffic.hop_greeted,
             on_lost=self._hop_lost,
         )
         traffic.hops = hops
@@ -203,6 +204,7 @@ class Node:
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet)
+        port.features = common_features(hello)
         self._links[link] = hello
         reason = "the node was stopped"
         try:

@@ -17,7 +17,7 @@ __all__ = ["Port"]
 class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
-    __slots__ = ("binds", "is_hop", "outlet", "peer", "role", "routes", "waiting")
+    __slots__ = ("binds", "features", "is_hop", "outlet", "peer", "role", "routes", "waiting")
 
     def __init__(self, role: str, peer: str, outlet: Outlet) -> None:
         """`role`: ``edge`` or ``remote``; ``node`` for a hop, and `peer` is that node's name."""
@@ -25,6 +25,8 @@ class Port:
         self.is_hop = role == "node"
         self.peer = peer
         self.outlet = outlet
+        self.features: frozenset[str] | None = None
+        """What was agreed in the greeting; None: a hop that is still being dialled."""
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
         self.waiting: dict[

@@ -116,6 +116,10 @@ class Traffic:
         else:
             self.routes.forward(head, message, port)
 
+    def hop_greeted(self, port: Port) -> None:
+        """A hop that was dialled has been answered: `port.features` are known."""
+        self.routes.greeted(port)
+
     # -- things
 
     def _bind(self, port: Port, frame: Bind) -> None:
