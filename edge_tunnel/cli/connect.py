@@ -54,8 +54,9 @@ What passes is encrypted between here and the device; proxy nodes cannot read it
 fingerprint is remembered at the first use (edge-tunnel forget THING undoes it), and a device that
 shows another one later is not talked to.
 
-events: connecting, linked, listening (host, port), remembered (fingerprint), attached, detached (reason), resumed (seconds),
-closed (reason), link_lost (reason), connect_failed (reason), stream_refused (reason), failed (code)
+events: connecting, linked, listening (host, port), remembered (fingerprint),
+attached (fingerprint), detached (reason), resumed (seconds), closed (reason), link_lost (reason),
+connect_failed (reason), stream_refused (reason), failed (code)
 """
 
 

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -46,8 +46,8 @@ class Identity:
         """Raises ValueError: this is no Ed25519 private key in PEM without a passphrase."""
         try:
             key = serialization.load_pem_private_key(text, password=None)
-        except TypeError:
-            raise ValueError("the key has a passphrase") from None
+        except (TypeError, UnsupportedAlgorithm):  # the former: it has a passphrase
+            raise ValueError("the key cannot be used") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
         return cls(key)

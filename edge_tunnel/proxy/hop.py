@@ -100,7 +100,8 @@ class Hops:
         on_lost: Callable[[Port, str], None],
     ) -> None:
         """`node` is our own name. `on_greeted` is told of a hop that we dialled when its
-        `features` are known, and before it sends what waits. A lost port is in no table here when `on_lost` is called."""
+        `features` are known, and before it sends what waits. A lost port is in no table here when
+        `on_lost` is called."""
         self.node = node
         self.settings = settings
         self._dial = dial
