@@ -352,4 +352,4 @@ async def test_bulk_over_cut_links(autojump_clock: trio.testing.MockClock) -> No
                 while len(got) < len(part):
                     got += await stream.receive_some()
                 assert got == part
-        assert tunnel.epoch > 4
+        assert tunnel.epoch >= 4
