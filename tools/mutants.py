@@ -162,7 +162,9 @@ MUTANTS = {
         "msgpack.packb((Kind.DATA.value,))",
     ),
     "the offset is not in the nonce": Mutant(
-        "sealing", 'second.to_bytes(8, "big")', '(second >> 63 << 63).to_bytes(8, "big")'
+        "sealing",
+        '_nonce = struct.Struct(">IQ").pack',
+        "_nonce = lambda one, two: struct.pack('>IQ', one, two >> 63 << 63 if one else two)",
     ),
     "what a tag is for is not what is sent": Mutant(
         "sealing", "self._aead.decrypt(nonce, frame.tag, encode(plain))", "pass"

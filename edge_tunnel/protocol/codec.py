@@ -51,7 +51,7 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 
-__all__ = ["Route", "check_data", "decode", "encode", "encode_head", "peek"]
+__all__ = ["Route", "check_data", "decode", "encode", "encode_data", "encode_head", "peek"]
 
 _MAX_NUMBER: Final = 2**63 - 1
 _MAX_NAMES: Final = 64
@@ -189,6 +189,18 @@ def encode(frame: Frame) -> bytes:
 def encode_head(frame: Data) -> bytes:
     """DATA without its last element, as an array of its own: what sealing binds the bytes to."""
     return cast("bytes", msgpack.packb((Kind.DATA.value, *frame[:-1])))
+
+
+def encode_data(head: bytes, data: bytes) -> bytes:
+    """DATA with a head of `encode_head` and these bytes: as `encode`, with one copy less."""
+    size = len(data)
+    if size < 256:
+        length = b"\xc4" + size.to_bytes(1, "big")
+    elif size < 65536:
+        length = b"\xc5" + size.to_bytes(2, "big")
+    else:
+        length = b"\xc6" + size.to_bytes(4, "big")
+    return b"".join((b"\x96", head[1:], length, data))
 
 
 def decode(message: bytes) -> Frame:

@@ -24,13 +24,14 @@ as well). Neither ends a stream as if it were whole.
 
 from __future__ import annotations
 
+import struct
 from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
-from edge_tunnel.protocol.codec import encode, encode_head
+from edge_tunnel.protocol.codec import encode, encode_data, encode_head
 from edge_tunnel.protocol.frames import (
     MAX_DATA,
     Accept,
@@ -51,6 +52,8 @@ __all__ = ["Opener", "Sealer", "Tagged", "open_plain"]
 
 Tagged: TypeAlias = Probe | Echo | Credit | End | Stop | Reset | Open | Accept
 _TAGGED: Final = (Probe, Echo, Credit, End, Stop, Reset, Open, Accept)
+
+_nonce = struct.Struct(">IQ").pack
 
 _END: Final = 1 << 63
 """Added to an offset; offsets are below."""
@@ -89,8 +92,8 @@ class Sealer:
         if isinstance(frame, Data):
             stop = frame.offset + len(frame.data)
             nonce = self._stream_nonce(frame.stream, frame.offset, stop)
-            sealed = self._aead.encrypt(nonce, frame.data, encode_head(frame))
-            return encode(frame._replace(data=sealed))
+            head = encode_head(frame)
+            return encode_data(head, self._aead.encrypt(nonce, frame.data, head))
         assert isinstance(frame, _TAGGED)
         message = encode(frame)
         if isinstance(frame, End):
@@ -141,7 +144,7 @@ class Opener:
         data = self._aead.decrypt(nonce, frame.data, encode_head(frame))
         if not data:
             raise RemoteProtocolError("DATA without bytes")
-        return frame._replace(data=data)
+        return Data(*frame[:-1], data)
 
     def _open_tagged(self, frame: Tagged) -> Tagged:
         plain = frame._replace(tag=b"")
@@ -167,7 +170,3 @@ def open_plain(frame: TunnelFrame | StreamFrame) -> TunnelFrame | StreamFrame:
     elif isinstance(frame, _TAGGED) and frame.tag:
         raise RemoteProtocolError("a tag in a tunnel that is not sealed")
     return frame
-
-
-def _nonce(first: int, second: int) -> bytes:
-    return first.to_bytes(4, "big") + second.to_bytes(8, "big")

@@ -14,7 +14,17 @@ from hypothesis import given
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol import frames
-from edge_tunnel.protocol.codec import _MAY_LACK, _SPEC, Route, check_data, decode, encode, peek
+from edge_tunnel.protocol.codec import (
+    _MAY_LACK,
+    _SPEC,
+    Route,
+    check_data,
+    decode,
+    encode,
+    encode_data,
+    encode_head,
+    peek,
+)
 from edge_tunnel.protocol.frames import (
     FIRST_TUNNEL_KIND,
     MAX_DATA,
@@ -169,6 +179,13 @@ def test_limits_meet() -> None:
     assert decode(encode(attach)) == attach
     more = (*positions, Position(2**32 - 1, 0, 0, 0, accepted=False))
     assert frame_or_error(encode(attach._replace(positions=more))) is None
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 65_535, 65_536, MAX_DATA + TAG])
+def test_data_by_its_head(size: int) -> None:
+    """The short way to a DATA message gives the same bytes as the long one."""
+    frame = Data(TUNNEL, 2**31, 7, 2**40, bytes(size))
+    assert encode_data(encode_head(frame), frame.data) == encode(frame)  # type: ignore[arg-type]
 
 
 def test_oversize_is_not_parsed() -> None:
