@@ -27,6 +27,7 @@ _TEXTS = {
     25: "the other end left",
     26: "sent more than it was allowed to",
     27: "idle for too long",
+    28: "the session has ended",
     30: "the ends do not agree about end-to-end encryption",
     31: "the device is not the one that was known",
     40: "the service refused the connection",
@@ -58,6 +59,7 @@ class Reason(enum.IntEnum):
     PEER_LEFT = 25
     FLOW_CONTROL = 26
     IDLE = 27
+    SESSION_ENDED = 28
     ENCRYPTION = 30
     IDENTITY = 31
 

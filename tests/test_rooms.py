@@ -23,11 +23,13 @@ MAY_IMPORT = {
     "reasons": set(),
     "protocol": set(),
     "config": set(),
+    "access": {"config"},
     "link": {"protocol", "config"},
-    **{role: {"protocol", "config", "link"} for role in ROLES},
+    **{role: {"protocol", "config", "link"} for role in ROLES - {"proxy"}},
+    "proxy": {"protocol", "config", "access", "link"},
     "alwayson": {"protocol", "config", "link"},
-    "testing": {"protocol", "config", "link"} | ROLES,
-    "cli": {"protocol", "config", "link", "testing", "alwayson"} | ROLES,
+    "testing": {"protocol", "config", "access", "link"} | ROLES,
+    "cli": {"protocol", "config", "access", "link", "testing", "alwayson"} | ROLES,
 }
 MAX_LINES = 500
 UNUSED_WORDS = re.compile(r"(?i)(^|_)(managers?|helpers?|utils?|handlers?|misc)(_|$)")

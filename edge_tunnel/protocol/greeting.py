@@ -35,9 +35,13 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 OLDEST: Final = 1
 NEWEST: Final = 1
 SEALED: Final = "sealed"
-FEATURES: Final[tuple[str, ...]] = ("drain", SEALED)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN. sealed: frames
-of sealed tunnels can be read (an endpoint), or are passed on (a node)."""
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services")
+"""Optional features that this version can negotiate.
+
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
+read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
+edge.
+"""
 
 ROLES: Final = ("edge", "remote")
 

@@ -80,7 +80,7 @@ class _Hop:
         """`delay`: seconds to wait before dialling."""
         self.node = node
         self.delay = delay
-        self.port = Port("node", node, Outlet())
+        self.port = Port("node", node, Outlet(), features=FEATURES)
         self.link: Link | None = None  # once it is greeted
         self.scope = trio.CancelScope()
 

@@ -29,6 +29,7 @@ _TYPES: dict[codec.Check, str] = {
     codec._tag: "tag",
     codec._offer: "offer",
     codec._answer: "answer",
+    codec._services: "services",
 }
 
 

@@ -1,0 +1,171 @@
+"""The words between a node, which asks, and an `Authority`, which decides.
+
+A node asks at four moments, each time anew: when an endpoint greets (`admit`), when an edge binds
+a thing (`may_bind`), when a remote attaches a tunnel, the first time and at each resume (`judge`),
+and after every change of keys or policy for all that lives already (`still`, `judge`). What it
+routes on is what it asks about: there is no second place that decides.
+"""
+
+from __future__ import annotations
+
+import hmac
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge_tunnel.reasons import Reason
+
+__all__ = [
+    "Authority",
+    "Credentials",
+    "Denial",
+    "DevelopmentKey",
+    "Grant",
+    "PeerCertificate",
+    "Principal",
+    "ServiceOffer",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerCertificate:
+    """What TLS has verified of the peer's certificate."""
+
+    names: tuple[str, ...]
+    """DNS names and URIs of the subject's alternative names; the common name if there are none."""
+
+    fingerprint: str
+    """SHA-256 over the DER, hex."""
+
+    not_after: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What an endpoint showed at its greeting."""
+
+    role: str
+    key: str = field(default="", repr=False)
+    certificate: PeerCertificate | None = None
+    address: str = ""
+    """Where it comes from, for the audit: ``host:port``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who an endpoint is, once it was admitted."""
+
+    role: str
+    """``edge`` or ``remote``."""
+
+    name: str
+    """A user's name, or a device's."""
+
+    via: str
+    """What proved it, for the audit: ``key 1f3a9c20``, ``certificate``, ``ticket 77ab01fe``."""
+
+    scope: tuple[str, str] | None = None
+    """A ticket is for one thing and one service; None: whatever the policy says."""
+
+    until: float | None = None
+    """Unix seconds at which the key, certificate or session ends; None: no end."""
+
+    session: str = field(default="", repr=False)
+    """A token that a remote shows instead of its ticket when it links again; "": its key stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """A yes, and how far it goes. None: no limit."""
+
+    until: float | None = None
+    """Unix seconds at which the right ends."""
+
+    session: float | None = None
+    """Seconds that a tunnel may live, over all its resumes."""
+
+    idle: float | None = None
+    """Seconds without a byte after which a tunnel ends."""
+
+    max_tunnels: int | None = None
+    """Tunnels of this principal at once, on this node."""
+
+    max_streams: int | None = None
+    """Streams of one tunnel at once."""
+
+    tunnels_per_minute: float | None = None
+    """Tunnels that this principal may open, on this node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denial:
+    """A no, with what the peer and the audit are told."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOffer:
+    """A service that the policy names: for devices that have no list of their own."""
+
+    name: str
+    host: str
+    port: int
+    description: str = ""
+
+
+class Authority(ABC):
+    """Decides. All but `admit` answer at once, from memory."""
+
+    on_change: Callable[[], None] = staticmethod(lambda: None)
+    """Called after keys or policy have changed: judge all that lives again."""
+
+    @abstractmethod
+    async def admit(self, credentials: Credentials) -> Principal | Denial:
+        """Who this is. May ask the store (a ticket is taken out of it, once in the cluster)."""
+
+    @abstractmethod
+    def still(self, principal: Principal) -> Denial | None:
+        """Whether it would be admitted today: None, or why not (revoked, over)."""
+
+    @abstractmethod
+    def may_bind(self, principal: Principal, thing: str) -> Denial | None:
+        """Whether this edge may serve this thing: None, or why not."""
+
+    @abstractmethod
+    def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:
+        """Whether this remote may use this service of this thing now, and how far."""
+
+    def began(self, tunnel: bytes, now: float) -> float:  # noqa: ARG002
+        """When a tunnel, which this node did not know, was opened, in Unix seconds.
+
+        `now` for a new one. One that comes from another node is known to a cluster's store.
+        """
+        return now
+
+    def offers(self, thing: str) -> tuple[ServiceOffer, ...]:  # noqa: ARG002
+        """The services that the policy names for this thing."""
+        return ()
+
+
+class DevelopmentKey(Authority):
+    """Development mode: one key for all, and whoever has it may do everything."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    async def admit(self, credentials: Credentials) -> Principal | Denial:
+        if hmac.compare_digest(credentials.key.encode(), self._key):
+            return Principal(role=credentials.role, name=credentials.role, via="development key")
+        return Denial(reason=Reason.NOT_AUTHORISED, text="the key is not accepted here")
+
+    def still(self, principal: Principal) -> Denial | None:  # noqa: ARG002
+        return None
+
+    def may_bind(self, principal: Principal, thing: str) -> Denial | None:  # noqa: ARG002
+        return None
+
+    def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:  # noqa: ARG002
+        return Grant()
