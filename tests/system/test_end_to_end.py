@@ -278,20 +278,21 @@ async def test_the_device_changes_its_mind(
 ) -> None:
     """Configured anew, it ends the tunnels that it would not take any more, and no others."""
     with trio.fail_after(200):
-        async with open_cluster() as cluster, an_edge(cluster) as edge:
-            async with (
-                a_remote(cluster, encryption=encryption) as one,
-                a_remote(cluster, encryption=not encryption) as other,
-            ):
-                stream = await one.open_stream("device", "echo")
-                tunnel = await one.open_tunnel("device", "echo")
-                good = await other.open_tunnel("device", "echo")
-                edge.reconfigure(dataclasses.replace(edge.config, end_to_end_encryption=policy))
-                with pytest.raises(trio.BrokenResourceError):
-                    await stream.receive_some()
-                assert tunnel.closed
-                assert tunnel.closed.reason is reason
-                assert not good.closed
+        async with (
+            open_cluster() as cluster,
+            an_edge(cluster) as edge,
+            a_remote(cluster, encryption=encryption) as one,
+            a_remote(cluster, encryption=not encryption) as other,
+        ):
+            stream = await one.open_stream("device", "echo")
+            tunnel = await one.open_tunnel("device", "echo")
+            good = await other.open_tunnel("device", "echo")
+            edge.reconfigure(dataclasses.replace(edge.config, end_to_end_encryption=policy))
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+            assert tunnel.closed
+            assert tunnel.closed.reason is reason
+            assert not good.closed
 
 
 async def test_another_device_under_the_name(autojump_clock: trio.testing.MockClock) -> None:
