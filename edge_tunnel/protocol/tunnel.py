@@ -231,11 +231,14 @@ class Tunnel:
         """Whether frames of this tunnel go out there, or may come back from there."""
         return self._outlet is outlet
 
-    def close(self, reason: Reason, text: str = "") -> None:
-        """End the tunnel: every stream is reset, and the far end is told if it can be."""
+    def close(self, reason: Reason, text: str = "", *, tell: str | None = None) -> None:
+        """End the tunnel: every stream is reset, and the far end is told if it can be.
+
+        `tell`: the text for the far end, if it is not the same.
+        """
         if self.closed:
             return
-        self._push_close(reason, text)
+        self._push_close(reason, text if tell is None else tell)
         self._end(reason, text)
 
     def deadline(self) -> float | None:

@@ -257,7 +257,7 @@ class Remote(Endpoint):
         try:
             fresh = self.known_things.check(tunnel.thing, fingerprint)
         except TunnelEnded as error:
-            tunnel.close(error.reason, error.text)
+            tunnel.close(error.reason, error.text, tell="")  # it names files of the user
             return False
         if fresh:
             self.notices.emit("remembered", thing=tunnel.thing, fingerprint=fingerprint)
