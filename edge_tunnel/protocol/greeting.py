@@ -17,6 +17,7 @@ __all__ = [
     "FEATURES",
     "NEWEST",
     "OLDEST",
+    "RESUMING",
     "ROLES",
     "SEALED",
     "SOFTWARE",
@@ -42,6 +43,10 @@ drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed:
 read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
 edge.
 """
+
+RESUMING: Final = "resuming"
+"""Named in HELLO by an endpoint whose tunnels wait for this link: a node that takes new links at a
+rate lets it in ahead of idle ones. WELCOME does not name it."""
 
 ROLES: Final = ("edge", "remote")
 
