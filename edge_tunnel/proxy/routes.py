@@ -177,7 +177,9 @@ class Routes:
         """It would take the frame for nonsense, and its whole link would end."""
         whose = f"node {edge.peer}" if edge.is_hop else f"the edge_tunnel of {frame.thing}"
         text = f"{whose} is too old for end-to-end encryption"
-        remote.send(Close(frame.tunnel, 0, frame.epoch, Reason.ENCRYPTION, clip(text)))
+        close = Close(frame.tunnel, 0, frame.epoch, Reason.ENCRYPTION, clip(text))
+        remote.send(close)
+        self._recording.denied(remote, frame, close)
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
