@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def test_events_from_bind_to_signal(bench: Bench) -> None:
-    """identity, connecting, bound, link_lost and bound again, a tunnel with a stream, and exit code 0."""
+    """identity, connecting, bound, link_lost, bound again, a tunnel with a stream; exit code 0."""
     await bench.site.start_proxy()
     async with open_relay("127.0.0.1", bench.site.port) as relay:
         edge = await bench.site.start_edge(bench.services, relay.port)

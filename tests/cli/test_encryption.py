@@ -38,22 +38,21 @@ def test_forget(
 async def test_a_device_that_changed(bench: Bench) -> None:
     """Remembered at the first use and over restarts; another one is not talked to, until it is
     forgotten, expected, or nobody wants to know."""
-    await bench.start()
+    await bench.site.start_proxy()
+    edge = await bench.site.start_edge(bench.services)
     known = bench.site.folder / "edge-tunnel" / "known_things"
     identity = bench.site.folder / "config.identity.pem"
     assert (await bench.run(*WORDS, stdin=b"hello")).out == b"hello"
     first = known.read_text()
     assert first.startswith("SHA256:") and first.endswith(" device-7\n")
 
-    await bench.site.kill_proxy()
-    await bench.site.start_proxy()
-    await bench.site.start_edge(bench.services)
+    await edge.kill()
+    edge = await bench.site.start_edge(bench.services)
     assert (await bench.run(*WORDS, stdin=b"again")).out == b"again"
     assert known.read_text() == first
 
-    await bench.site.kill_proxy()
+    await edge.kill()
     identity.unlink()
-    await bench.site.start_proxy()
     edge = await bench.site.start_edge(bench.services)
     now = (await edge.event("identity"))["fingerprint"]
     ended = await bench.run(*WORDS, stdin=b"hello")
