@@ -16,7 +16,6 @@ class Visit:
     def __init__(self, url: str) -> None:
         self.url = url
         self.node = ""
-        self.features: tuple[str, ...] = ()
         self.link: Link | None = None
         self.problem: LinkLost | LinkRefused | None = None
         self.asked_to_go = False

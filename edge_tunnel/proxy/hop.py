@@ -29,7 +29,15 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Join, Welcome
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, Demands, agree
+from edge_tunnel.protocol.greeting import (
+    FEATURES,
+    NEWEST,
+    OLDEST,
+    SOFTWARE,
+    Demands,
+    agree,
+    common_features,
+)
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
@@ -72,7 +80,7 @@ class _Hop:
         """`delay`: seconds to wait before dialling."""
         self.node = node
         self.delay = delay
-        self.port = Port("node", node, Outlet())
+        self.port = Port("node", node, Outlet(), features=FEATURES)
         self.link: Link | None = None  # once it is greeted
         self.scope = trio.CancelScope()
 
@@ -88,18 +96,19 @@ class Hops:
         *,
         demands: Demands,
         on_message: Callable[[Port, bytes], None],
+        on_greeted: Callable[[Port], None] = lambda _port: None,
         on_lost: Callable[[Port, str], None],
     ) -> None:
-        """`node` is our own name. A lost port is in no table here when `on_lost` is called."""
+        """`node` is our own name. `on_greeted` is told of a hop that we dialled when its
+        `features` are known, and before it sends what waits. A lost port is in no table here when
+        `on_lost` is called."""
         self.node = node
         self.settings = settings
         self._dial = dial
         self._demands = demands
         self._on_message = on_message
+        self._on_greeted = on_greeted
         self._on_lost = on_lost
-        self.on_joined: Callable[[Port], None] = lambda _port: None
-        """A hop that we dialled is greeted: its port says who is there."""
-
         self._nursery: trio.Nursery | None = None
         self._dialled: dict[str, _Hop] = {}
         self._backoffs: dict[str, Backoff] = {}  # of nodes that were lost or not reached
@@ -168,10 +177,10 @@ class Hops:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
                 welcome = await self._join(transport, hop.node)
-                hop.port.features, hop.port.software = frozenset(welcome.features), welcome.software
+                hop.port.features, hop.port.software = common_features(welcome), welcome.software
+                self._on_greeted(hop.port)
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
-                self.on_joined(hop.port)
                 await self._run(hop, transport)
         raise LinkLost(f"no answer within {self.settings.connect_timeout:g} s")
 
@@ -232,6 +241,7 @@ class Hops:
         low, high = _SILENCE
         link = Link(transport, silence=min(max(join.silence_ms / 1000, low), high))
         port = Port("node", join.node, link.outlet)
+        port.features = common_features(join)
         self.taken[port] = link
         reason = "this node was stopped"
         try:

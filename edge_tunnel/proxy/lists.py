@@ -80,21 +80,11 @@ class Lists:
         self._registry = registry
         self._routes = routes
         self._own = OwnRows(registry, routes, self.ledger)
-        self._hops: Hops | None = None
+        self.hops: Hops | None = None
         self._open: dict[Port, dict[int, _Pages]] = {}
         self._questions: dict[int, _Question] = {}  # by the number of our ASK
         self._last_ask = 0
         routes.on_forgotten = self._forgotten
-
-    @property
-    def hops(self) -> Hops | None:
-        """The way to the other nodes."""
-        return self._hops
-
-    @hops.setter
-    def hops(self, hops: Hops) -> None:
-        self._hops = hops
-        hops.on_joined = self._joined
 
     # -- counting
 
@@ -137,7 +127,7 @@ class Lists:
         if len(mine) >= _MAX_OPEN[port.role]:
             self._drop(mine.pop(next(iter(mine))))
         own = self._own.rows(ask.list, ask.pattern, self.me)
-        others = {} if port.is_hop or self._hops is None else dict(self._registry.nodes)
+        others = {} if port.is_hop or self.hops is None else dict(self._registry.nodes)
         others.pop(self._registry.me.name, None)
         gather = Gather(
             ask,
@@ -149,8 +139,8 @@ class Lists:
         )
         pages = mine[ask.ask] = _Pages(port, gather)
         gather.start()
-        if self._hops is not None and others:
-            self._hops.start_soon(partial(self._keep_time, pages))
+        if self.hops is not None and others:
+            self.hops.start_soon(partial(self._keep_time, pages))
         return pages
 
     async def _keep_time(self, pages: _Pages) -> None:
@@ -187,17 +177,17 @@ class Lists:
                 if question.pages is pages and question.node == node:
                     question.send(page)
             return
-        assert self._hops is not None
-        port = self._hops.to(node)
+        assert self.hops is not None
+        port = self.hops.to(node)
         self._last_ask += 1
         ask = first._replace(ask=self._last_ask)
         self._questions[self._last_ask] = _Question(pages, node, port, ask)
         port.asks += 1
         if port.software:
-            self._joined(port)
+            self.greeted(port)
 
-    def _joined(self, port: Port) -> None:
-        """The other node has said what it is."""
+    def greeted(self, port: Port) -> None:
+        """The node at the other end of a hop that we dialled has said what it is."""
         for number, question in list(self._questions.items()):
             if question.port is not port or question.sent:
                 continue

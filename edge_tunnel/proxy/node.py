@@ -27,7 +27,7 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import FEATURES, RESUMING, VERSION, Demands, agree
+from edge_tunnel.protocol.greeting import RESUMING, VERSION, Demands, agree, common_features
 from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
@@ -131,6 +131,7 @@ class Node:
             dial,
             demands=settings.demands,
             on_message=traffic.on_message,
+            on_greeted=traffic.hop_greeted,
             on_lost=self._hop_lost,
         )
         traffic.hops = traffic.lists.hops = hops
@@ -242,8 +243,7 @@ class Node:
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
-        features = set(hello.features) & set(FEATURES)
-        port = Port(hello.role, transport.peer, link.outlet, principal, features)
+        port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"

@@ -47,10 +47,11 @@ async def edge(node_port: int, service_port: int) -> None:
         await trio.sleep_forever()
 
 
-async def remote(node_port: int) -> None:
+async def remote(node_port: int, encryption: int = 1) -> None:
     """A remote with one forwarded local port."""
+    url = f"ws://{HOST}:{node_port}"
     async with (
-        edge_tunnel.open_remote([f"ws://{HOST}:{node_port}"], KEY) as opened,
+        edge_tunnel.open_remote([url], KEY, encryption=bool(encryption)) as opened,
         trio.open_nursery() as nursery,
     ):
         _, port = await nursery.start(opened.forward, "thing", "service")

@@ -57,12 +57,19 @@ def _trio(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
     return service, processes
 
 
-def _ours(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
+def _plain(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
+    """Ours without end-to-end encryption."""
+    return _ours(stack, service, encryption=0)
+
+
+def _ours(stack: ExitStack, service: int, encryption: int = 1) -> tuple[int, dict[str, Process]]:
     node = stack.enter_context(started(python("node", "parts", "node", 0)))
     node_port = node.answer()["port"]
     edge = stack.enter_context(started(python("edge", "parts", "edge", node_port, service)))
     edge.answer()
-    remote = stack.enter_context(started(python("remote", "parts", "remote", node_port)))
+    remote = stack.enter_context(
+        started(python("remote", "parts", "remote", node_port, encryption))
+    )
     return remote.answer()["port"], {"edge": edge, "node": node, "remote": remote}
 
 
@@ -70,6 +77,7 @@ PATHS: Final[dict[str, Callable[[ExitStack, int], tuple[int, dict[str, Process]]
     "raw": _raw,
     "socat": _socat,
     "trio chain": _trio,
+    "plain": _plain,
     "ours": _ours,
 }
 
