@@ -12,7 +12,13 @@ from typing import Final
 import trio
 
 from edge_tunnel.cli.addresses import is_loopback, parse_listen
-from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.arguments import (
+    Subparsers,
+    add_json,
+    add_lifetime,
+    add_log_level,
+    warn_of_secret,
+)
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -88,6 +94,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    if args.dev_key:
+        warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     config = _config(args)
     for address in config.listen:
         _demand_safe(address, config)
