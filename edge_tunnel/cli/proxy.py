@@ -94,11 +94,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    if args.dev_key:
-        warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     config = _config(args)
     for address in config.listen:
         _demand_safe(address, config)
+    if args.dev_key:
+        warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     set_up_logging(args.log_level or config.log_level)
     trio.run(_serve, config, _listener(args, config), args.json, args.exit_with_stdin)
     return Exit.DONE
