@@ -97,10 +97,11 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     for address in config.listen:
         _demand_safe(address, config)
+    listener = _listener(args, config)
     if args.dev_key:
         warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     set_up_logging(args.log_level or config.log_level)
-    trio.run(_serve, config, _listener(args, config), args.json, args.exit_with_stdin)
+    trio.run(_serve, config, listener, args.json, args.exit_with_stdin)
     return Exit.DONE
 
 
@@ -154,7 +155,7 @@ def _demand_loopback(address: ListenAddress) -> None:
     if not is_loopback(address.host):
         where = f"{address.host or '*'}:{address.port}"
         text = (
-            f"listen on {where}: without TLS only on 127.0.0.1; give --tls-cert and --tls-key, "
+            f"listen on {where}: without TLS on 127.0.0.1 only; give --tls-cert and --tls-key, "
             "or write [tls] in proxy.toml (edge-tunnel tls init makes certificates)"
         )
         raise CommandFailed(Exit.CONFIGURATION, text)

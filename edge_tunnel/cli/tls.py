@@ -95,7 +95,7 @@ def _days(text: str) -> int:
 
 def _init(args: argparse.Namespace) -> int:
     args.name = args.name or ["localhost", "127.0.0.1", "::1"]
-    leaves = [*_nodes(args), *_clients(args)]
+    leaves = _leaves(args)
     folder = Path(args.dir)
     refuse_existing(folder, ["ca", *(leaf.file for leaf in leaves)])
     ca = PilotCa.create(folder)
@@ -106,7 +106,7 @@ def _add(args: argparse.Namespace) -> int:
     if args.node and not args.name:
         text = "--node needs --name, too: the host by which that node is reached"
         raise CommandFailed(Exit.USAGE, text)
-    leaves = [*(_nodes(args) if args.name else []), *_clients(args)]
+    leaves = _leaves(args)
     if not leaves:
         raise CommandFailed(Exit.USAGE, "nothing to add: give --name, --node, --edge or --remote")
     ca = PilotCa.open(Path(args.dir))
@@ -137,18 +137,17 @@ def _show(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _nodes(args: argparse.Namespace) -> list[Leaf]:
-    return [node_leaf(node, args.name) for node in args.node or [None]]
-
-
-def _clients(args: argparse.Namespace) -> list[Leaf]:
+def _leaves(args: argparse.Namespace) -> list[Leaf]:
+    """All that is asked for. Raises CommandFailed."""
+    nodes = [node_leaf(node, args.name) for node in args.node or [None]] if args.name else []
     edges, remotes = dict.fromkeys(args.edge), dict.fromkeys(args.remote)
-    return [*map(edge_leaf, edges), *map(remote_leaf, remotes)]
+    leaves = [*nodes, *map(edge_leaf, edges), *map(remote_leaf, remotes)]
+    if len({leaf.file for leaf in leaves}) < len(leaves):
+        raise CommandFailed(Exit.USAGE, "two of these names would have the same files")
+    return leaves
 
 
 def _issue(ca: PilotCa, leaves: list[Leaf], args: argparse.Namespace) -> int:
-    if len({leaf.file for leaf in leaves}) < len(leaves):
-        raise CommandFailed(Exit.USAGE, "two of these names would have the same files")
     paths = [ca.issue(leaf, args.days) for leaf in leaves]
     ca_file = (ca.folder / "ca.pem").resolve()
     host = args.name[0] if args.name else "THE-NODE"

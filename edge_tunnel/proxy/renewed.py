@@ -82,8 +82,10 @@ class Renewed(Generic[T]):
         return None
 
 
-async def watch(all_of_them: Sequence[Renewed[Any]], emit: Callable[..., None]) -> None:
-    """Look at the files now and then, for ever.
+async def watch(
+    all_of_them: Sequence[Renewed[Any]], emit: Callable[..., None], pause: float = _LOOK
+) -> None:
+    """Look at the files every `pause` seconds, for ever.
 
     `emit` gets the events ``certificate_renewed``, ``certificate_refused`` (reason) and
     ``certificate_ends`` (days).
@@ -93,7 +95,7 @@ async def watch(all_of_them: Sequence[Renewed[Any]], emit: Callable[..., None]) 
         for one in all_of_them:
             _tell(one, await trio.to_thread.run_sync(one.look), emit)
             _warn(one, warned, emit)
-        await trio.sleep(_LOOK)
+        await trio.sleep(pause)
 
 
 def _tell(one: Renewed[Any], news: str | None, emit: Callable[..., None]) -> None:
