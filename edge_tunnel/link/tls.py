@@ -12,7 +12,8 @@ import trio
 
 from edge_tunnel.config.model import CertificateCriteria, TlsSettings
 from edge_tunnel.errors import ConfigError, LinkLost
-from edge_tunnel.link.handshake import Secured, shake_hands
+from edge_tunnel.link.handshake import shake_hands
+from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.signatures import signature_of
 from edge_tunnel.link.tls_words import SELF_SIGNED, client_words
 
@@ -72,7 +73,7 @@ class ClientTls:
         try:
             secured = await shake_hands(stream, self._context(verify=verify), host=host)
             if verify:
-                _check_criteria(secured.getpeercert() or {}, self.settings.criteria)
+                _check_criteria(secured.peer_fields(), self.settings.criteria)
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
             raise LinkLost(client_words(error.__cause__, host)) from error.__cause__

@@ -20,9 +20,10 @@ import trio
 
 from edge_tunnel.errors import ConfigError, LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
-from edge_tunnel.link.handshake import Secured, part, shake_hands
+from edge_tunnel.link.handshake import part, shake_hands
 from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.pem import Pair
+from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.tls_words import server_words
 from edge_tunnel.proxy.framed import FramedTransport
 from edge_tunnel.proxy.hop import HopDial, Hops
@@ -179,7 +180,7 @@ async def _secure(stream: trio.abc.Stream, context: ssl.SSLContext, node: str | 
 
 
 def _dns_names(stream: Secured) -> frozenset[str]:
-    names = stream.getpeercert().get("subjectAltName", ())
+    names = stream.peer_fields().get("subjectAltName", ())
     return frozenset(name for kind, name in names if kind == "DNS")
 
 

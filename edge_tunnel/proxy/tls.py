@@ -13,8 +13,9 @@ import trio
 from edge_tunnel.access.rights import PeerCertificate
 from edge_tunnel.config.node_tls import NodeTls
 from edge_tunnel.errors import ConfigError
-from edge_tunnel.link.handshake import Secured, part, shake_hands
+from edge_tunnel.link.handshake import part, shake_hands
 from edge_tunnel.link.pem import Pair
+from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.tls_words import is_plain_http, server_words
 from edge_tunnel.proxy.seldom import Seldom
 
@@ -105,14 +106,12 @@ async def secure_client(
 
 def peer_certificate(stream: Secured) -> PeerCertificate | None:
     """What the other end has shown and we have verified; None: nothing."""
-    fields: Mapping[str, Any] | None = stream.getpeercert()
+    fields = stream.peer_fields()
     if not fields:
         return None
-    raw = stream.getpeercert(binary_form=True)
-    assert raw is not None
     return PeerCertificate(
         names=tuple(_names(fields)),
-        fingerprint=hashlib.sha256(raw).hexdigest(),
+        fingerprint=hashlib.sha256(stream.peer_certificate()).hexdigest(),
         not_after=float(ssl.cert_time_to_seconds(fields["notAfter"])),
     )
 
