@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.cli.addresses import is_loopback, parse_listen
 from edge_tunnel.cli.arguments import (
     Subparsers,
@@ -36,7 +37,7 @@ from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_co
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.hop import HopSettings
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import HopTlsSource, dial_hops
 from edge_tunnel.proxy.renewed import Renewed
 from edge_tunnel.proxy.tls import ServerContext
@@ -207,7 +208,7 @@ async def _start(
     config: ProxyConfig, tls: HopTlsSource | None, nursery: trio.Nursery, reporter: Reporter
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
-    authenticate = one_key(config.dev_key.reveal())
+    authenticate = DevelopmentKey(config.dev_key.reveal())
     cluster = config.cluster
     if cluster is None:
         node = Node(_settings(config), authenticate)

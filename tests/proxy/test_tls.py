@@ -15,7 +15,7 @@ import trio
 import trustme
 
 from edge_tunnel import LinkLost, Node, NodeSettings, TlsSettings
-from edge_tunnel.access.rights import Credentials
+from edge_tunnel.access.rights import Credentials, Denial, DevelopmentKey, Principal
 from edge_tunnel.config import NodeTls
 from edge_tunnel.link.dialling import dial_websocket
 from edge_tunnel.protocol.codec import decode, encode
@@ -88,6 +88,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("tls"))
 
 
+class Noting(DevelopmentKey):
+    """Lets in who has the key, and keeps what was shown."""
+
+    def __init__(self, shown: list[Credentials]) -> None:
+        super().__init__(HELLO.key)
+        self.shown = shown
+
+    async def admit(self, credentials: Credentials) -> Principal | Denial:
+        self.shown.append(credentials)
+        return await super().admit(credentials)
+
+
 class Seen:
     """A node that lets everybody in, and what it was shown."""
 
@@ -109,11 +121,7 @@ class Seen:
 async def node(context: ssl.SSLContext | None, **settings: float) -> AsyncIterator[Seen]:
     shown: list[Credentials] = []
 
-    def note(credentials: Credentials) -> bool:
-        shown.append(credentials)
-        return True
-
-    ours = Node(NodeSettings(**settings), note)  # type: ignore[arg-type]
+    ours = Node(NodeSettings(**settings), Noting(shown))  # type: ignore[arg-type]
     tls = None if context is None else (lambda: context)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
@@ -336,7 +344,7 @@ def test_a_flood_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 async def test_links_stay_and_new_ones_see_the_new_certificate(site: Site) -> None:
     """The context is asked for at each connection; a live link goes on with its own."""
     contexts = [site.context()]
-    node_ = Node(NodeSettings(), lambda _shown: True)
+    node_ = Node(NodeSettings(), DevelopmentKey(HELLO.key))
     tls = site.trusting()
     dial = dial_websocket(5, tls)
     with trio.fail_after(20):

@@ -36,7 +36,7 @@ def say(**what: object) -> None:
 async def node(port: int = 0, tls: str = "") -> None:
     """A proxy node."""
     settings = edge_tunnel.NodeSettings(name="benchmark")
-    served = edge_tunnel.Node(settings, edge_tunnel.one_key(KEY))
+    served = edge_tunnel.Node(settings, edge_tunnel.DevelopmentKey(KEY))
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(served.serve, HOST, port, _shown(tls))
         say(port=listeners[0].socket.getsockname()[1])
