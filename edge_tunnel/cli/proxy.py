@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import ssl
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 import trio
 
 from edge_tunnel.access.rights import DevelopmentKey
-from edge_tunnel.cli.addresses import is_loopback, parse_listen
+from edge_tunnel.audit.records import Audit
+from edge_tunnel.cli.addresses import parse_listen
 from edge_tunnel.cli.arguments import (
     Subparsers,
     add_json,
@@ -20,6 +21,7 @@ from edge_tunnel.cli.arguments import (
     add_log_level,
     warn_of_secret,
 )
+from edge_tunnel.cli.auditing import open_node_audit
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -29,20 +31,26 @@ from edge_tunnel.cli.cluster import (
 )
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.hangup import open_hangup
+from edge_tunnel.cli.listening import demand_loopback, demand_safe, has_tls, listen
 from edge_tunnel.cli.node_tls import add_tls, listener_tls, read_tls
-from edge_tunnel.cli.ports import why_not_open
+from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.renewal import open_renewal
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import AuditSettings, ProxyConfig, Secret, load_proxy_config
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import HopTlsSource, dial_hops
 from edge_tunnel.proxy.renewed import Renewed
-from edge_tunnel.proxy.tls import ServerContext
 
 __all__ = ["add_parser", "run"]
+
+_log = logging.getLogger("edge_tunnel.proxy")
+
+_OTHER_FILES: Final = 600
+"""Beside links: 256 connections that have not greeted, hops, etcd, listeners, and room."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -64,10 +72,15 @@ Several nodes share an etcd (3.4 or later), each with a name and an address for 
       --node-name a --advertise 127.0.0.1:9101
 A device on one node is reached from any other; a node that dies takes no connection with it.
 
+--audit FILE records who opened what, from where, when, and how it ended; `edge-tunnel audit` reads
+it and shows whether it was changed. The [audit] table of proxy.toml has the rest of it: the
+journal, a key, rotation, and what happens when it cannot be written.
+
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
 with certificates also reloaded, certificate_renewed, certificate_refused (reason),
 certificate_ends (days: below 14);
-in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back;
+of the audit log audit_head (seq, head), audit_failed (reason), audit_recovered (lost)
 """
 
 
@@ -86,6 +99,9 @@ def add_parser(subparsers: Subparsers) -> None:
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
     parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
     add_tls(parser)
+    parser.add_argument(
+        "--audit", metavar="FILE", help="record who does what; -: on stderr, for the journal"
+    )
     add_cluster(parser)
     add_lifetime(parser)
     add_json(parser)
@@ -97,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     config = _config(args)
     for address in config.listen:
-        _demand_safe(address, config)
+        demand_safe(address, config)
     listener = _listener(args, config)
     if args.dev_key:
         warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
@@ -124,7 +140,8 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
         config = load_proxy_config(args.config, environ=environ)
         tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
-        return replace(config, tls=tls, cluster=cluster)
+        audit = _audit(args.audit, config.audit)
+        return replace(config, tls=tls, cluster=cluster, audit=audit)
     key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
     if not key:
         text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
@@ -134,46 +151,41 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         listen=(parse_listen(args.listen, "--listen"),),
         tls=read_tls(args),
         cluster=read_cluster(args),
+        audit=_audit(args.audit, None),
         log_level="WARNING",
     )
 
 
-def _demand_safe(address: ListenAddress, config: ProxyConfig) -> None:
-    """What is not encrypted does not leave the machine."""
-    where = f"{address.host or '*'}:{address.port}"
-    if address.tls and config.tls is None:
-        text = f"listen on wss://{where}: no certificate; edge-tunnel tls init makes one"
-        raise CommandFailed(Exit.CONFIGURATION, text)
-    if not _has_tls(address, config):
-        _demand_loopback(address)
-    wanted = config.tls is not None and config.tls.client_certificates == "required"
-    if wanted and not _has_tls(address, config):
-        text = f"listen on ws://{where}: who has no certificate would get in there"
-        raise CommandFailed(Exit.CONFIGURATION, text)
+def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings | None:
+    """What --audit makes of the settings."""
+    if place is None:
+        return settings
+    settings = settings or AuditSettings()
+    return replace(settings, journal=True) if place == "-" else replace(settings, file=place)
 
 
-def _demand_loopback(address: ListenAddress) -> None:
-    if not is_loopback(address.host):
-        where = f"{address.host or '*'}:{address.port}"
-        text = (
-            f"listen on {where}: without TLS on 127.0.0.1 only; give --tls-cert and --tls-key, "
-            "or write [tls] in proxy.toml (edge-tunnel tls init makes certificates)"
-        )
-        raise CommandFailed(Exit.CONFIGURATION, text)
+def _bearable(links: int) -> int:
+    """As many links as this process may have sockets for; without one no hop could be dialled."""
+    most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
+    if most < links:
+        _log.info("takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links)
+    return min(most, links)
 
 
-def _has_tls(address: ListenAddress, config: ProxyConfig) -> bool:
-    return config.tls is not None if address.tls is None else address.tls
+def _name(config: ProxyConfig) -> str:
+    return config.cluster.node_name if config.cluster is not None else "node"
 
 
 def _settings(config: ProxyConfig) -> NodeSettings:
-    limits, cluster = config.limits, config.cluster
+    limits = config.limits
     return NodeSettings(
-        name=cluster.node_name if cluster is not None else "node",
+        name=_name(config),
         handshake_timeout=limits.handshake_timeout,
         max_unauthenticated=limits.max_unauthenticated,
-        max_links=limits.max_links,
+        max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
+        admission_rate=limits.admission_rate,
+        admission_burst=limits.admission_burst,
         hops=HopSettings(key=config.dev_key.reveal()),
     )
 
@@ -186,18 +198,21 @@ async def _serve(
 ) -> None:
     hops = None if config.cluster is None else hop_tls(config.cluster)
     certificates = [each for each in (listener, hops) if each is not None]
+    hangs_on = bool(certificates) or config.audit is not None
     async with (
-        open_stop(with_stdin=with_stdin, with_hangup=False) as stop,
+        open_stop(with_stdin=with_stdin, with_hangup=not hangs_on) as stop,
         open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
-        open_renewal(certificates, reporter.emit),
+        open_hangup(wanted=hangs_on) as hangup,
+        open_renewal(certificates, reporter.emit, hangup),
+        open_node_audit(config.audit, _name(config), reporter.emit, hangup) as audit,
         open_plain_nursery() as nursery,
     ):
         with trio.CancelScope() as starting:
             nursery.start_soon(stop.cancels, starting)
-            node = await _start(config, hops, nursery, reporter)
+            node = await _start(config, hops, nursery, reporter, audit)
             for address in config.listen:
-                tls = listener if _has_tls(address, config) else None
-                await _listen(node, address, tls, nursery, reporter)
+                tls = listener if has_tls(address, config) else None
+                await listen(node, address, tls, nursery, reporter)
         await stop.wait()
         if not starting.cancelled_caught:
             await node.drain(0.0 if config.cluster is None else config.cluster.drain_timeout)
@@ -205,19 +220,24 @@ async def _serve(
 
 
 async def _start(
-    config: ProxyConfig, tls: HopTlsSource | None, nursery: trio.Nursery, reporter: Reporter
+    config: ProxyConfig,
+    tls: HopTlsSource | None,
+    nursery: trio.Nursery,
+    reporter: Reporter,
+    audit: Audit,
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
     authenticate = DevelopmentKey(config.dev_key.reveal())
     cluster = config.cluster
     if cluster is None:
-        node = Node(_settings(config), authenticate)
+        node = Node(_settings(config), authenticate, audit=audit)
         node.notices.call(reporter)
         return node
     if tls is None:
-        _demand_loopback(cluster.advertise)
+        demand_loopback(cluster.advertise)
     registry = make_registry(cluster, reporter.emit)
-    node = Node(_settings(config), authenticate, registry, dial_hops(registry.address, tls))
+    dial = dial_hops(registry.address, tls)
+    node = Node(_settings(config), authenticate, registry, dial, audit=audit)
     node.notices.call(reporter)
     await serve_other_nodes(nursery, node, cluster.advertise, tls)
     nursery.start_soon(registry.run)
@@ -226,26 +246,3 @@ async def _start(
     known = sorted({cluster.node_name, *registry.nodes})
     reporter.emit("joined", node=cluster.node_name, nodes=known)
     return node
-
-
-async def _listen(
-    node: Node,
-    address: ListenAddress,
-    tls: ServerContext | None,
-    nursery: trio.Nursery,
-    reporter: Reporter,
-) -> None:
-    # by number, because a name may mean several addresses, and port 0 several ports then
-    host = "127.0.0.1" if address.host == "localhost" else address.host
-    try:
-        listeners: Sequence[trio.SocketListener] = await nursery.start(
-            node.serve, host, address.port, tls
-        )
-    except OSError as error:
-        why = why_not_open(host or "*", address.port, error)
-        raise CommandFailed(Exit.CONFIGURATION, why) from error
-    for listener in listeners:
-        bound_host, bound_port, *_ = listener.socket.getsockname()
-        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-        scheme = "ws" if tls is None else "wss"
-        reporter.emit("listening", url=f"{scheme}://{shown}:{bound_port}")

@@ -14,6 +14,8 @@
     max_unauthenticated = 256
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
+    admission_rate = 100          # new links a second; the others are told when to come back
+    admission_burst = 200         # new links at once after a quiet time
 
     [cluster]
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
@@ -23,6 +25,9 @@
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [audit]                       # see config/audit.py
+    file = "/var/log/edge-tunnel/audit.log"
 """
 
 from __future__ import annotations
@@ -33,6 +38,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_tunnel.config import scalars
+from edge_tunnel.config.audit import (
+    AUDIT_GROUP,
+    AUDIT_RULES,
+    AuditSettings,
+    audit_settings,
+    check_audit,
+)
 from edge_tunnel.config.credentials import SecretPlace, choose_secrets
 from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
@@ -92,6 +104,13 @@ class NodeLimits:
     """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
     exist. The endpoints ping; a node only listens."""
 
+    admission_rate: float = 100.0
+    """New links a second: what one core bears beside its traffic (docs/reliability.md). The others
+    are told when to come back, each at a moment of its own."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
@@ -137,6 +156,9 @@ class ProxyConfig:
     limits: NodeLimits = field(default_factory=NodeLimits)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
+
+    audit: AuditSettings | None = None
+    """None: nothing is recorded."""
 
     log_level: str = "INFO"
 
@@ -198,6 +220,8 @@ _TABLE = Table(
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
         _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
+        _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),
+        _rule("limits", "admission_burst", Whole(low=1, high=1_000_000)),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
             for key in (
@@ -214,9 +238,10 @@ _TABLE = Table(
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *AUDIT_RULES,
         *TLS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), TLS_GROUP),
+    (Group(path="limits"), Group(path="cluster"), AUDIT_GROUP, TLS_GROUP),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -251,6 +276,7 @@ def inspect_proxy_config(
         _check_cluster(_group(section, "cluster."), findings)
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
+        check_audit(_group(section, "audit."), findings)
         if "dev_key" in chosen:
             config = _built(section, chosen["dev_key"].secret, tls)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
@@ -268,6 +294,7 @@ def _built(section: Section, dev_key: Secret, tls: NodeTls | None) -> ProxyConfi
         tls=tls,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        audit=audit_settings(_group(section, "audit.")),
         **top,
     )
 
