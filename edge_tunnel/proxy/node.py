@@ -34,7 +34,7 @@ from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
-from edge_tunnel.proxy.tls import ServerContext, peer_certificate, secure_client
+from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
@@ -216,9 +216,10 @@ class Node:
                 await self._talk_http(stream, peer, greeted, None)
                 return
             timeout, tell = self.settings.handshake_timeout, self._shown_out
-            secured = await secure_client(stream, tls(), peer, timeout, tell)
-            if secured is not None:
-                await self._talk_http(secured, peer, greeted, peer_certificate(secured))
+            taken = await secure_client(stream, tls(), peer, timeout, tell)
+            if taken is not None:
+                secured, certificate = taken
+                await self._talk_http(secured, peer, greeted, certificate)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1

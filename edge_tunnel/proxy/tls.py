@@ -81,21 +81,22 @@ def server_context(settings: NodeTls, pair: Pair) -> ssl.SSLContext:
 
 async def secure_client(
     stream: trio.abc.Stream, context: ssl.SSLContext, peer: str, timeout: float, tell: Seldom
-) -> Secured | None:
-    """Shake hands with a client that connected; None: it was shown out, and `stream` is closed.
+) -> tuple[Secured, PeerCertificate | None] | None:
+    """Shake hands with a client that connected: its stream, and what it has shown of itself.
 
-    `tell`: says why it was, in the log.
+    None: it was shown out, and `stream` is closed; `tell` says why, in the log.
     """
-    cause: BaseException | None = None
     with trio.move_on_after(timeout):
         try:
-            return await shake_hands(stream, context)
+            secured = await shake_hands(stream, context)
+            return secured, peer_certificate(secured)
         except trio.BrokenResourceError as error:
-            cause = error.__cause__
+            cause, why = error.__cause__, server_words(error.__cause__)
+        except (ValueError, KeyError):  # a trusted CA can sign odd things, too
+            cause, why = None, "its certificate has names or times that cannot be read"
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        why = server_words(cause)
         if why is not None:
             tell(why, peer)
         await part(stream, _TO_PLAIN_HTTP if is_plain_http(cause) else b"")
