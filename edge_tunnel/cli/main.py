@@ -20,6 +20,7 @@ from edge_tunnel.cli import (
     nodes,
     proxy,
     things,
+    tls,
     tunnels,
 )
 from edge_tunnel.cli.arguments import Parser
@@ -41,6 +42,7 @@ _COMMANDS: Final = (
     audit,
     check_config,
     convert_config,
+    tls,
     demo,
 )
 
