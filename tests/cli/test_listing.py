@@ -76,9 +76,15 @@ def test_nothing(
 
 
 @pytest.mark.parametrize("command", LISTS)
-def test_refused(environ: Bench, capfd: pytest.CaptureFixture[str], command: str) -> None:
+def test_refused(
+    environ: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
     """A wrong key: one line, its own exit code, and no secret."""
-    assert main([command, "--key", "planted-secret"]) == Exit.NOT_AUTHORISED
+    monkeypatch.setenv("EDGE_TUNNEL_KEY", "planted-secret")
+    assert main([command]) == Exit.NOT_AUTHORISED
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and "the key is not accepted" in err
     assert "planted-secret" not in err
