@@ -1,0 +1,84 @@
+"""The group ``[access]`` of proxy.toml: identities and policy in place of one development key.
+
+::
+
+    state = "/var/lib/edge-tunnel"   # keys and policy of a node that is alone; a cluster has etcd
+
+    [access]
+    admin_key_file = "admin.key"     # or EDGE_TUNNEL_ADMIN_KEY, or the systemd credential admin_key
+    ticket_lifetime = 15             # seconds
+    session = 28800                  # seconds of a session that began with a ticket
+    origins = ["https://portal.example"]
+    certificate_edge_prefix = "edge-tunnel:edge:"
+    certificate_remote_prefix = "edge-tunnel:remote:"
+
+There is no default key: a node without an administrator's key lets nobody in whom it does not know
+already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_tunnel.config.credentials import SecretPlace
+from edge_tunnel.config.kinds import Duration, ListOf, Text
+from edge_tunnel.config.rules import Group, Rule
+from edge_tunnel.config.secret import Secret
+
+__all__ = ["ACCESS_GROUP", "ACCESS_RULES", "ADMIN_KEY", "AccessSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessSettings:
+    """Who is let in, where no rule of the policy says it."""
+
+    admin_key: Secret | None = None
+    """Of the administrator who makes the other keys. None: only keys that are in the store."""
+
+    ticket_lifetime: float = 15.0
+    """Seconds; as the nonce of the original."""
+
+    session: float = 8 * 3600.0
+    """Seconds of a session that began with a ticket, where the policy does not say."""
+
+    origins: tuple[str, ...] = ()
+    """Whose web pages may ask: values of HTTP's Origin. Others, and all by default, are refused."""
+
+    certificate_edge_prefix: str = "edge-tunnel:edge:"
+    certificate_remote_prefix: str = "edge-tunnel:remote:"
+    """What stands before a device's or a user's name in a certificate. The longer one that fits
+    counts; an empty one takes every name."""
+
+
+ACCESS_GROUP: Final = Group(path="access")
+
+ACCESS_RULES: Final = (
+    Rule(group="access", key="admin_key_file", kind=Text(), target="admin_key_file"),
+    Rule(
+        group="access",
+        key="ticket_lifetime",
+        kind=Duration(scale=1, low=1, high=3600),
+        target="access.ticket_lifetime",
+    ),
+    Rule(
+        group="access",
+        key="session",
+        kind=Duration(scale=1, low=60, high=366 * 86_400),
+        target="access.session",
+    ),
+    Rule(group="access", key="origins", kind=ListOf(Text()), target="access.origins"),
+    *(
+        Rule(group="access", key=key, kind=Text(), target=f"access.{key}")
+        for key in ("certificate_edge_prefix", "certificate_remote_prefix")
+    ),
+)
+
+ADMIN_KEY: Final = SecretPlace(
+    "admin_key",
+    "access.admin_key",
+    "EDGE_TUNNEL_ADMIN_KEY",
+    "admin_key",
+    "admin_key_file",
+    "access.admin_key_file",
+)
