@@ -144,8 +144,8 @@ class PolicyAuthority(Authority):
         ticket = None if row is None else read_ticket(row)
         if ticket is None or self.now() >= ticket.expires:
             return _NOT_ACCEPTED
-        denial = self.still(_principal(ticket, ""))
-        grant = denial or self.judge(_principal(ticket, ""), ticket.thing, ticket.service)
+        user = replace(_principal(ticket, ""), until=None)  # the session may outlive the ticket
+        grant = self.judge(user, ticket.thing, ticket.service)
         if isinstance(grant, Denial):
             self.audit("ticket_denied", ticket=ticket.id, user=ticket.user, reason=grant.text)
             return grant

@@ -3,8 +3,9 @@
 ::
 
     listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses
-    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY
+    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or else [access]
     log_level = "INFO"
+    # state and [access]: see `proxy_access`
 
     [limits]
     handshake_timeout = 10        # seconds
@@ -36,6 +37,13 @@ from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Seve
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
 from edge_tunnel.config.nodes import Node
+from edge_tunnel.config.proxy_access import (
+    ACCESS_GROUP,
+    ACCESS_RULES,
+    ADMIN_KEY,
+    AccessSettings,
+    check_access,
+)
 from edge_tunnel.config.rules import Group, Rule, Table
 from edge_tunnel.config.scalars import Say, Unfit
 from edge_tunnel.config.secret import Secret
@@ -115,8 +123,14 @@ class ClusterSettings:
 class ProxyConfig:
     """All that a proxy node is told."""
 
-    dev_key: Secret
-    """The one key that edges and remotes show. A node without a key does not start."""
+    dev_key: Secret | None = None
+    """The one key that edges and remotes show, in development mode."""
+
+    access: AccessSettings | None = None
+    """Identities and policy. There is either this or `dev_key`: no node lets anybody in."""
+
+    state: str | None = None
+    """A folder for keys and policy of a node that is alone. None: they end with the node."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     limits: NodeLimits = field(default_factory=NodeLimits)
@@ -167,6 +181,7 @@ _TABLE = Table(
         Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
+        Rule(group="", key="state", kind=Text(), target="state"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
@@ -188,13 +203,12 @@ _TABLE = Table(
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *ACCESS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster")),
+    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP),
 )
-_KEY_PLACES = (
-    SecretPlace(
-        "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
-    ),
+_DEV_KEY = SecretPlace(
+    "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
 )
 
 
@@ -219,22 +233,25 @@ def inspect_proxy_config(
     findings, section = opened.findings, opened.section
     config = None
     if section is not None:
-        chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
+        places = (_DEV_KEY, ADMIN_KEY) if "access" in section.groups else (_DEV_KEY,)
+        chosen = choose_secrets(places, section, opened.source, environ, findings)
+        keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
-        if "dev_key" in chosen:
-            config = _built(section, chosen["dev_key"].secret)
-        elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
-            hint = "write dev_key or dev_key_file, or set EDGE_TUNNEL_DEV_KEY"
-            findings.error(None, "dev_key", "no key: such a node would let anybody in", hint)
+        check_access(section, keys, findings)
+        config = _built(section, keys)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
     return ProxyInspection(None if failed else config, told)
 
 
-def _built(section: Section, dev_key: Secret) -> ProxyConfig:
-    top = {key: section.value(key) for key in ("listen", "log_level") if key in section.values}
+def _built(section: Section, keys: Mapping[str, Secret]) -> ProxyConfig:
+    top = {k: section.value(k) for k in ("listen", "log_level", "state") if k in section.values}
+    access = _group(section, "access.")
     return ProxyConfig(
-        dev_key=dev_key,
+        dev_key=keys.get("dev_key"),
+        access=AccessSettings(admin_key=keys.get("admin_key"), **access)
+        if "access" in section.groups
+        else None,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
         **top,

@@ -18,15 +18,18 @@ already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from edge_tunnel.config.credentials import SecretPlace
+from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.kinds import Duration, ListOf, Text
 from edge_tunnel.config.rules import Group, Rule
 from edge_tunnel.config.secret import Secret
+from edge_tunnel.config.walk import Section
 
-__all__ = ["ACCESS_GROUP", "ACCESS_RULES", "ADMIN_KEY", "AccessSettings"]
+__all__ = ["ACCESS_GROUP", "ACCESS_RULES", "ADMIN_KEY", "AccessSettings", "check_access"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +85,38 @@ ADMIN_KEY: Final = SecretPlace(
     "admin_key_file",
     "access.admin_key_file",
 )
+
+
+def check_access(section: Section, keys: Mapping[str, Secret], findings: Findings) -> None:
+    """Either a development key or this group; and what in it does not fit together."""
+    written = {*section.values, *section.wrong, *keys}
+    has_dev, has_access = bool(written & {"dev_key", "dev_key_file"}), "access" in section.groups
+    if has_dev and has_access:
+        message = "a development key lets everybody in who has it, whatever [access] says"
+        findings.error(None, "dev_key", message, "remove dev_key (or EDGE_TUNNEL_DEV_KEY)")
+    if not has_dev and not has_access:
+        hint = "write [access] with admin_key_file; or, to try it out, set EDGE_TUNNEL_DEV_KEY"
+        findings.error(None, "access", "no key: such a node would let anybody in", hint)
+    if has_access:
+        _check_group(section, keys, findings)
+
+
+def _check_group(section: Section, keys: Mapping[str, Secret], findings: Findings) -> None:
+    alone = "cluster.engine" not in section.values
+    if alone and not {*section.values, *section.wrong, *keys} & {
+        "admin_key",
+        "admin_key_file",
+        "state",
+    }:
+        message = "no administrator: nobody could make a key on this node, so nobody gets in"
+        hint = "write admin_key_file, or set EDGE_TUNNEL_ADMIN_KEY; edge-tunnel key generate"
+        findings.error(None, "access.admin_key_file", message, f"{hint} makes one")
+    if not alone and "state" in section.values:
+        taken = section.values["state"]
+        message = "not used: keys and policy of a cluster are in its etcd"
+        findings.note(taken.offset, taken.path, message)
+    prefixes = [section.value(f"access.certificate_{role}_prefix") for role in ("edge", "remote")]
+    if None not in prefixes and prefixes[0] == prefixes[1]:
+        message = "a device's certificate would be a user's, too"
+        hint = "give devices and users different prefixes"
+        findings.error(None, "access.certificate_edge_prefix", message, hint)

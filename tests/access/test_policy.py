@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
@@ -122,6 +122,7 @@ def test_a_newer_format_is_not_read_any_further() -> None:
     assert ["too old" in str(one) for one in found.findings] == [True]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_any_text_gets_an_answer(text: str) -> None:
     """Hostile text is refused with words, never with a traceback."""
@@ -132,6 +133,7 @@ def test_any_text_gets_an_answer(text: str) -> None:
 # -- the decision
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(), st.text(), st.text(), st.floats(0, 100))
 def test_no_rule_no_right(user: str, thing: str, service: str, now: float) -> None:
     """Default deny."""
@@ -147,6 +149,7 @@ ASK = st.tuples(
 )
 
 
+@settings(max_examples=100, deadline=None)
 @given(POLICIES, RULES, st.integers(0, 4), ASK)
 def test_one_more_rule_never_takes_anything_away(
     policy: Policy, rule: Allow, at: int, ask: tuple[str, str, str, float]
@@ -157,7 +160,7 @@ def test_one_more_rule_never_takes_anything_away(
     who = Principal(role="remote", name=user, via="a test")
     before, after = decide(policy, who, thing, service, now), decide(more, who, thing, service, now)
     if isinstance(before, Denial):
-        assert isinstance(after, Grant) or after == before or before == NOT_FOR_YOU
+        assert isinstance(after, Grant) or before in (after, NOT_FOR_YOU)
         return
     assert isinstance(after, Grant)
     for name in ("until", *LIMITS):
@@ -165,6 +168,7 @@ def test_one_more_rule_never_takes_anything_away(
         assert new is None or (old is not None and new >= old), name
 
 
+@settings(max_examples=40, deadline=None)
 @given(POLICIES, ASK)
 def test_an_answer_holds_until_its_review(policy: Policy, ask: tuple[str, str, str, float]) -> None:
     """Between now and `review` the answer stays; the right is over at `until`, not before."""
@@ -184,6 +188,7 @@ def test_an_answer_holds_until_its_review(policy: Policy, ask: tuple[str, str, s
         assert isinstance(decide(policy, who, thing, service, grant.until), Denial)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.permutations(["a", "b", "c"]))
 def test_names_of_groups_mean_nothing(names: list[str]) -> None:
     """Renaming groups changes no decision."""
