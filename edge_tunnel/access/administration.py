@@ -8,6 +8,7 @@ once are told of each other. Who may call which of these is decided in one place
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,17 +95,16 @@ class Administration:
         self._store = authority.store
         self._audit = authority.audit
 
-    async def prepare(self) -> None:
-        """Make the cluster's secret, if no node has yet. Raises StoreAway."""
-        if not self._state.secret:
-            try:
+    async def prepare(self) -> bytes:
+        """The cluster's secret; made, if no node has yet. Raises StoreAway."""
+        while (found := await self._store.read(SECRET)) is None:
+            with suppress(Conflict):  # another node was faster
                 await self._store.commit(Write(SECRET, secrets.token_hex(32)))
-            except Conflict:
-                return  # another node was faster; the store shows its secret in a moment
+        return bytes.fromhex(found)
 
     # -- keys
 
-    def keys(self) -> list[KeyRecord]:
+    def records(self) -> list[KeyRecord]:
         """All of them, by role and name."""
         return sorted(self._state.keys.values(), key=lambda one: (one.role, one.name, one.created))
 
@@ -265,11 +265,15 @@ class Administration:
         """Whose key this is, if it is in force."""
         return self._authority.holder(key)
 
+    def why_not_ready(self) -> str | None:
+        """Why keys and policy are not known yet; None: they are."""
+        return self._store.why_not_ready
+
     def has_admin(self) -> bool:
         """Whether anybody could use this node's API as an administrator."""
         now = self._authority.now()
         mine = self._authority.settings.admin_key is not None
-        return mine or any(one.role == "admin" and alive(one, now) for one in self.keys())
+        return mine or any(one.role == "admin" and alive(one, now) for one in self.records())
 
 
 def _somebody_was_faster(found: int, expected: int) -> str:

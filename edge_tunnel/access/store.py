@@ -75,6 +75,10 @@ class Store(ABC):
     async def commit(self, *writes: Write) -> None:
         """Write all or nothing; afterwards `rows` shows it. Raises Conflict, StoreAway."""
 
+    async def read(self, key: str) -> str | None:
+        """A row that lasts, as the engine has it now. Raises StoreAway."""
+        return self.rows.get(key)
+
     @abstractmethod
     async def take(self, key: str) -> str | None:
         """Delete a row that lives for a time; its value, for one caller in the whole cluster.

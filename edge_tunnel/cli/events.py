@@ -54,6 +54,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "reload_failed": "the file was read again, and nothing was changed: {reason}",
     "reloaded": "the file was read again; changed: {changed}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
+    "state_in_memory": "keys and policy end with this node: --state DIR keeps them",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",
     "tunnel_attached": "tunnel to {service} of {thing} attached again",

@@ -6,12 +6,21 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import trio
 
+from edge_tunnel.cli.access import read_secret
 from edge_tunnel.cli.addresses import is_loopback, parse_address
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.authority import (
+    ADMIN_VARIABLE,
+    Decider,
+    add_authority,
+    make_authority,
+    read_keys,
+)
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -23,10 +32,11 @@ from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import ListenAddress, ProxyConfig, load_proxy_config
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.proxy.access_store import EtcdStore
 from edge_tunnel.proxy.hop import HopSettings
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Authenticate, Node, NodeSettings, one_key
 from edge_tunnel.proxy.peering import dial_hops
 
 __all__ = ["add_parser", "run"]
@@ -36,7 +46,12 @@ examples:
   EDGE_TUNNEL_DEV_KEY=choose-one edge-tunnel proxy --listen 127.0.0.1:9100
   edge-tunnel proxy --config proxy.toml --json
 
-Development mode: no TLS and one key for all, and therefore on this machine's loopback address only.
+  EDGE_TUNNEL_ADMIN_KEY=$(cat admin.key) edge-tunnel proxy --listen 127.0.0.1:9100 --state state
+
+Who is let in: with --admin-key-file (or the variable), whoever has a key of his own, made with
+`edge-tunnel key new`, and no further than the policy says (`edge-tunnel policy push`); a cluster
+keeps them in its etcd, a node that is alone in --state. In development mode everybody has one key.
+There is no TLS yet, and therefore a node listens on this machine's loopback address only.
 Another user of the machine sees the arguments of a process: prefer the variable, or the file, to
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
@@ -61,7 +76,7 @@ def add_parser(subparsers: Subparsers) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="a loopback address; port 0: any free")
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
-    parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    add_authority(parser)
     add_cluster(parser)
     add_lifetime(parser)
     add_json(parser)
@@ -84,14 +99,16 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         environ = dict(os.environ)
         if args.dev_key:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
+        if args.admin_key_file:
+            environ[ADMIN_VARIABLE] = read_secret(Path(args.admin_key_file), "administrator's key")
         config = load_proxy_config(args.config, environ=environ)
+        config = replace(config, state=args.state or config.state)
         return replace(config, cluster=read_cluster(args) or config.cluster)
-    key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
-    if not key:
-        text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
-        raise CommandFailed(Exit.USAGE, text)
+    dev_key, access = read_keys(args)
     return ProxyConfig(
-        dev_key=Secret(key),
+        dev_key=dev_key,
+        access=access,
+        state=args.state,
         listen=(parse_address(args.listen, "--listen"),),
         cluster=read_cluster(args),
         log_level="WARNING",
@@ -105,7 +122,7 @@ def _demand_loopback(address: ListenAddress) -> None:
         raise CommandFailed(Exit.CONFIGURATION, text)
 
 
-def _settings(config: ProxyConfig) -> NodeSettings:
+def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
     limits, cluster = config.limits, config.cluster
     return NodeSettings(
         name=cluster.node_name if cluster is not None else "node",
@@ -113,7 +130,8 @@ def _settings(config: ProxyConfig) -> NodeSettings:
         max_unauthenticated=limits.max_unauthenticated,
         max_links=limits.max_links,
         max_silence=limits.max_silence,
-        hops=HopSettings(key=config.dev_key.reveal()),
+        hops=HopSettings(key=hop_key),
+        origins=() if config.access is None else config.access.origins,
     )
 
 
@@ -136,24 +154,38 @@ async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
 
 async def _start(config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter) -> Node:
     """A node that is alone, or one that is known to the others."""
-    authenticate = one_key(config.dev_key.reveal())
+    decider = make_authority(config, reporter)
     cluster = config.cluster
     if cluster is None:
-        node = Node(_settings(config), authenticate)
-        node.notices.call(reporter)
-        return node
+        settings = _settings(config, await decider.start(reporter))
+        return _dressed(Node(settings, _authenticate(config)), decider, reporter)
     tls = hop_tls(cluster)
     if tls is None:
         _demand_loopback(cluster.advertise)
-    registry = make_registry(cluster, reporter.emit)
-    node = Node(_settings(config), authenticate, registry, dial_hops(registry.address, tls))
-    node.notices.call(reporter)
+    store = decider.store if isinstance(decider.store, EtcdStore) else None
+    registry = make_registry(cluster, reporter.emit, store)
+    settings = _settings(config, await decider.start(reporter))
+    dial = dial_hops(registry.address, tls)
+    node = _dressed(Node(settings, _authenticate(config), registry, dial), decider, reporter)
     await serve_other_nodes(nursery, node, cluster.advertise, tls)
     nursery.start_soon(registry.run)
     reporter.emit("waiting", what="the cluster's registry on etcd")
     await registry.ready.wait()
     known = sorted({cluster.node_name, *registry.nodes})
     reporter.emit("joined", node=cluster.node_name, nodes=known)
+    return node
+
+
+def _authenticate(config: ProxyConfig) -> Authenticate:
+    """With identities a node lets nobody link yet: what it asks of the authority is not built."""
+    if config.dev_key is None:
+        return lambda _role, _key: False
+    return one_key(config.dev_key.reveal())
+
+
+def _dressed(node: Node, decider: Decider, reporter: Reporter) -> Node:
+    node.api = decider.api
+    node.notices.call(reporter)
     return node
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edge_tunnel.config import scalars
@@ -130,7 +131,8 @@ class ProxyConfig:
     """Identities and policy. There is either this or `dev_key`: no node lets anybody in."""
 
     state: str | None = None
-    """A folder for keys and policy of a node that is alone. None: they end with the node."""
+    """A folder for keys and policy of a node that is alone; in the file relative to that. None:
+    they end with the node."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     limits: NodeLimits = field(default_factory=NodeLimits)
@@ -238,14 +240,18 @@ def inspect_proxy_config(
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         check_access(section, keys, findings)
-        config = _built(section, keys)
+        config = _built(section, keys, opened.source.directory)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
     return ProxyInspection(None if failed else config, told)
 
 
-def _built(section: Section, keys: Mapping[str, Secret]) -> ProxyConfig:
-    top = {k: section.value(k) for k in ("listen", "log_level", "state") if k in section.values}
+def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> ProxyConfig:
+    top: dict[str, Any] = {
+        key: section.value(key) for key in ("listen", "log_level") if key in section.values
+    }
+    if "state" in section.values:
+        top["state"] = str(directory / section.value("state"))
     access = _group(section, "access.")
     return ProxyConfig(
         dev_key=keys.get("dev_key"),

@@ -102,7 +102,7 @@ class EtcdStore(Store):
             raise StoreAway(str(error)) from error
         if not outcome.succeeded and not self._was_done(writes, outcome.rows):
             raise Conflict("a row was changed meanwhile")
-        with trio.move_on_after(_SEEN):
+        with trio.move_on_after(_SEEN if self._revision else 0):  # 0: nobody follows yet
             await self.until(lambda: self._revision >= outcome.revision)
 
     def _was_done(self, writes: Sequence[Write], rows: Sequence[Row]) -> bool:
@@ -125,6 +125,13 @@ class EtcdStore(Store):
         lease = 0 if write.ttl is None else (await self._client.grant(write.ttl))[0]
         put = {"key": key, "value": text64(write.value), "lease": str(lease)}
         return {"request_put": put}
+
+    async def read(self, key: str) -> str | None:
+        try:
+            page = await self._client.range(self._place + key, most=1)
+        except EngineError as error:
+            raise StoreAway(str(error)) from error
+        return next((row.value for row in page.rows if row.key == self._place + key), None)
 
     async def take(self, key: str) -> str | None:
         try:

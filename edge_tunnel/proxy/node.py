@@ -24,6 +24,7 @@ from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
 from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
@@ -72,6 +73,9 @@ class NodeSettings:
     max_silence: float = 600.0
     """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
+    origins: tuple[str, ...] = ()
+    """Whose web pages may ask this node: values of HTTP's Origin."""
+
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
 
@@ -100,6 +104,9 @@ class Node:
         self.notices = Notices()
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
+
+        self.api: Api | None = None
+        """Answers HTTP below ``/api/v1/``."""
 
         self.traffic = Traffic(Registry() if registry is None else registry, self.notices.emit)
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
@@ -184,7 +191,10 @@ class Node:
         greeted = trio.Event()
         timeout = self.settings.handshake_timeout
         try:
-            head = await answer_http(stream, timeout, self.why_not_ready)
+            origins = self.settings.origins
+            head = await answer_http(
+                stream, timeout, self.why_not_ready, api=self.api, origins=origins
+            )
             if head is not None:
                 talk = partial(self.talk, greeted=greeted)
                 await serve(stream, talk, peer=peer, timeout=timeout, first=head)
