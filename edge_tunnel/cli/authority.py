@@ -1,4 +1,4 @@
-"""Who decides on a node: a development key, or keys and policy, on etcd, in a folder or in memory."""
+"""Who decides on a node: a development key, or keys and policy, wherever they are kept."""
 
 from __future__ import annotations
 

@@ -78,6 +78,9 @@ async def _exchange(
     try:
         with trio.fail_after(_ANSWER):
             return await exchange(stream, address.host_header, key, question)
+    except h11.LocalProtocolError:
+        text = "the key is not accepted: it has characters that no key has"
+        raise CommandFailed(Exit.NOT_AUTHORISED, text) from None
     except trio.TooSlowError:
         problem = f"did not answer within {_ANSWER:g} s"
     except (trio.BrokenResourceError, h11.RemoteProtocolError, ValueError):
@@ -93,17 +96,18 @@ async def exchange(
     """One request of the API on a connected stream: the status and the JSON of the answer.
 
     Raises:
+      h11.LocalProtocolError: the key cannot be one.
       h11.RemoteProtocolError, trio.BrokenResourceError, ValueError: the answer is none.
     """
     http = h11.Connection(h11.CLIENT)
     method, path, body = question
     data = b"" if body is None else json.dumps(body).encode()
     headers = [
-        ("Host", host),
-        ("User-Agent", "edge_tunnel"),
-        ("Authorization", f"Bearer {key}"),
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(len(data))),
+        (b"Host", host.encode()),
+        (b"User-Agent", b"edge_tunnel"),
+        (b"Authorization", f"Bearer {key}".encode(errors="surrogateescape")),
+        (b"Content-Type", b"application/json"),
+        (b"Content-Length", str(len(data)).encode()),
     ]
     request = h11.Request(method=method, target=PREFIX + path, headers=headers)
     parts = [http.send(each) for each in (request, h11.Data(data), h11.EndOfMessage())]

@@ -140,9 +140,9 @@ def _values(request: h11.Request, name: bytes) -> list[str]:
 
 def _bearer(request: h11.Request) -> str:
     """Of two logins nobody can say which one was meant: none."""
-    logins = _values(request, b"authorization")
-    scheme, _, key = (logins[0] if len(logins) == 1 else "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    logins = [bytes(value) for name, value in request.headers if name == b"authorization"]
+    scheme, _, key = (logins[0] if len(logins) == 1 else b"").partition(b" ")
+    return key.strip().decode(errors="replace") if scheme.lower() == b"bearer" else ""
 
 
 def _is_upgrade(request: h11.Request) -> bool:
