@@ -2,7 +2,7 @@
 
 Who holds a device's certificate must not be a user by it, so a name says what it is a name of: with
 the defaults, ``edge-tunnel:edge:device-7`` and ``edge-tunnel:remote:anna`` (URIs among the
-alternative names). A site whose certificates name the bare device sets that prefix to "".
+alternative names). A site whose certificates name the bare device sets that prefix to ``*``.
 """
 
 from __future__ import annotations

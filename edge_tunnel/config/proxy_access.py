@@ -25,7 +25,9 @@ from typing import Final
 from edge_tunnel.config.credentials import SecretPlace
 from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.kinds import Duration, ListOf, Text
+from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.rules import Group, Rule
+from edge_tunnel.config.scalars import Say
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.walk import Section
 
@@ -51,7 +53,16 @@ class AccessSettings:
     certificate_edge_prefix: str = "edge-tunnel:edge:"
     certificate_remote_prefix: str = "edge-tunnel:remote:"
     """What stands before a device's or a user's name in a certificate. The longer one that fits
-    counts; an empty one takes every name."""
+    counts; an empty one (``*`` in the file) takes every name."""
+
+
+@dataclass(frozen=True)
+class _Prefix(Text):
+    """``*`` is no prefix at all: an empty string is nothing that was set."""
+
+    def read(self, node: Node, warn: Say) -> str:
+        prefix = super().read(node, warn)
+        return "" if prefix == "*" else prefix
 
 
 ACCESS_GROUP: Final = Group(path="access")
@@ -72,7 +83,7 @@ ACCESS_RULES: Final = (
     ),
     Rule(group="access", key="origins", kind=ListOf(Text()), target="access.origins"),
     *(
-        Rule(group="access", key=key, kind=Text(), target=f"access.{key}")
+        Rule(group="access", key=key, kind=_Prefix(), target=f"access.{key}")
         for key in ("certificate_edge_prefix", "certificate_remote_prefix")
     ),
 )
