@@ -132,7 +132,7 @@ class AccessState:
             self.policy, self.trouble = Policy(), None
             return
         pushed = self.history.get(version)
-        found = None if pushed is None else read_policy(pushed.text, f"policy {version}")
+        found = None if pushed is None else read_policy(pushed.text)
         if found is not None and found.policy is not None:
             self.policy, self.trouble = found.policy, None
         else:

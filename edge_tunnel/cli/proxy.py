@@ -169,6 +169,8 @@ async def _start(config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter)
     node = _dressed(Node(settings, _authenticate(config), registry, dial), decider, reporter)
     await serve_other_nodes(nursery, node, cluster.advertise, tls)
     nursery.start_soon(registry.run)
+    if store is not None:
+        nursery.start_soon(store.run)
     reporter.emit("waiting", what="the cluster's registry on etcd")
     await registry.ready.wait()
     known = sorted({cluster.node_name, *registry.nodes})

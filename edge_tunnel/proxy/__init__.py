@@ -6,7 +6,7 @@ thing), `routes` (between which two ports a tunnel's frames go) and `waiting` (a
 is away). They wait for nothing. `hop` keeps the connections to other nodes: `peering` makes them
 (TCP, mutual TLS), `framed` puts messages on them.
 
-`api` answers for keys, policy and tickets, below ``/api/v1/``; in a cluster `access_store` has them.
+`api` answers for keys, policy and tickets, below ``/api/v1/``; `access_store` has them on etcd.
 
 `registry` is the one of a node that is alone; `cluster` is the same on etcd. `directory` decides
 for both; `lease`, `rows`, `etcd` and `etcd_http` are what a cluster's needs.

@@ -53,6 +53,14 @@ class EtcdStore(Store):
     async def close(self) -> None:
         await self._client.close()
 
+    async def run(self) -> None:
+        """Until cancelled; then the connections to etcd are closed."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.close()
+
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something about `rows` is true."""
         while not true():

@@ -337,6 +337,20 @@ async def test_pushes_are_versioned_and_one_of_two_wins() -> None:
         await house.admin.rollback(9, 3, ROOT)
 
 
+async def test_a_node_that_has_not_heard_yet_pushes_nothing_over_others() -> None:
+    """The store compares, not only the node's memory; so do keys that change meanwhile."""
+    late = await House().open()
+    _, record = await late.key("remote", "anna")
+    other = House(late.store)  # hears of changes in place of the first
+    await other.admin.push("format = 1", 1, "", ROOT)
+    await other.admin.revoke_key(record.id, ROOT)
+    with pytest.raises(Conflict, match="somebody pushed"):
+        await late.admin.push(POLICY, 1, "", ROOT)
+    with pytest.raises(Conflict):
+        await late.admin.new_key(NewKey(replaces=record.id), None, ROOT)
+    assert len(other.admin.history()) == 2 and other.admin.records() == []
+
+
 async def test_a_bad_policy_is_refused_and_changes_nothing() -> None:
     """With what is wrong with it."""
     house = await House().open()

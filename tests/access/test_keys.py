@@ -15,7 +15,6 @@ from edge_tunnel.access.keys import (
     KeyRecord,
     find,
     generate,
-    key_id,
     read_row,
     record_of,
     replaced,
@@ -83,11 +82,10 @@ def test_all_wrong_keys_take_one_path(wrong: str, monkeypatch: pytest.MonkeyPatc
         return one == other
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    record = edge(UUID, expires=10.0)
     records = {
         "unknown": {},
-        "expired": kept(record),
-        "wrong with its id": {key_id(UUID): replace(record, hash="0" * 64)},
+        "expired": kept(edge(UUID, expires=10.0)),
+        "wrong with its id": kept(replace(edge(UUID), hash="0" * 64)),
     }[wrong]
     assert find(UUID, records.get, 10.0) is None
     assert [(len(one), len(other)) for one, other in compared] == [(64, 64)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
-from edge_tunnel.access.policy import LIMITS, Allow, Limits, Policy
+from edge_tunnel.access.patterns import exactly, matches
+from edge_tunnel.access.policy import LIMITS, Allow, Limits, Policy, most_generous
 from edge_tunnel.access.policy_diff import differences
 from edge_tunnel.access.policy_reader import MAX_POLICY, read_policy
 from edge_tunnel.access.rights import Denial, Grant, Principal
@@ -18,13 +20,17 @@ from edge_tunnel.reasons import Reason
 EXAMPLE = Path(__file__).parents[2] / "examples" / "policy.toml"
 ANNA = Principal(role="remote", name="anna", via="a test")
 
-NAMES = st.sampled_from(
-    ["anna", "ben", "pump-1", "pump-2", "ssh", "vnc", "*", "p*", "[ab]*", "?nna"]
-)
-LISTS = st.lists(NAMES, max_size=3).map(tuple)
+
+def lists(*names: str) -> st.SearchStrategy[tuple[str, ...]]:
+    """Few names, so that rules meet."""
+    return st.lists(st.sampled_from(names), max_size=3).map(tuple)
+
+
+USERS, THINGS = lists("anna", "?nna", "ben", "*"), lists("pump-1", "p*", "[a-p]*", "press")
+SERVICES = lists("ssh", "s*", "vnc", "*")
 TIMES = st.none() | st.floats(0, 100)
 LIMIT = st.builds(Limits, **{name: st.none() | st.integers(1, 9) for name in LIMITS})
-RULES = st.builds(Allow, users=LISTS, things=LISTS, services=LISTS, until=TIMES, limits=LIMIT)
+RULES = st.builds(Allow, users=USERS, things=THINGS, services=SERVICES, until=TIMES, limits=LIMIT)
 POLICIES = st.builds(Policy, allows=st.lists(RULES, max_size=4).map(tuple), limits=LIMIT)
 
 
@@ -131,6 +137,12 @@ def test_any_text_gets_an_answer(text: str) -> None:
 
 
 # -- the decision
+
+
+def test_no_limit_is_the_most_generous() -> None:
+    """Of each limit alone; what no rule says is the policy's own, or none."""
+    assert most_generous([Limits(idle=5, session=1), Limits(idle=3)]) == Limits(idle=5)
+    assert Limits(idle=5).over(Limits(idle=9, session=7)) == Limits(idle=5, session=7)
 
 
 @settings(max_examples=40, deadline=None)
@@ -242,3 +254,11 @@ def test_differences_are_said_in_words() -> None:
         "+ limits: idle 5",
     )
     assert differences(old, good(f"# a comment\nformat   = 1\n{RULE}")) == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("ab*?[]!-", max_size=6), st.text("ab*?[]!-", max_size=6))
+def test_patterns_are_those_of_the_shell(name: str, pattern: str) -> None:
+    """As `fnmatch` has them, and an escaped name fits itself alone."""
+    assert matches(name, (pattern,)) == fnmatchcase(name, pattern)
+    assert matches(name, (exactly(pattern),)) == (name == pattern)
