@@ -11,8 +11,9 @@ from edge_tunnel.access.administration import Administration, NewKey, NotAllowed
 from edge_tunnel.access.authority import PolicyAuthority
 from edge_tunnel.access.keys import BadKey, KeyRecord, generate, record_of
 from edge_tunnel.access.rights import Credentials, Denial, Grant, PeerCertificate, Principal
-from edge_tunnel.access.state import HEAD, PushedPolicy, version_row
+from edge_tunnel.access.state import HEAD, PushedPolicy, ticket_key, version_row
 from edge_tunnel.access.store import ANYTHING, Conflict, MemoryStore, StoreAway, Write
+from edge_tunnel.access.tickets import new_ticket, place_of, ticket_row
 from edge_tunnel.config import ConfigFileError, Secret
 from edge_tunnel.config.proxy_access import AccessSettings
 from edge_tunnel.reasons import Reason
@@ -271,6 +272,16 @@ async def test_a_ticket_is_judged_when_made_when_used_and_after() -> None:
     assert reason(await house.admit("remote", waiting)) is Reason.NOT_AUTHORISED
 
 
+async def test_a_ticket_is_over_when_it_says_so() -> None:
+    """A store may keep it a little longer: a lease of etcd has whole seconds, two at least."""
+    house = await House().open()
+    text, ticket = new_ticket(user="anna", thing="pump-1", service="ssh", expires=1015.0)
+    row = Write(ticket_key(place_of(text)), ticket_row(ticket), ttl=60)
+    await house.store.commit(row)
+    house.now = 1015.0
+    assert reason(await house.admit("remote", text)) is Reason.NOT_AUTHORISED
+
+
 async def test_users_make_tickets_for_themselves() -> None:
     """Not for others; and their sessions end with their key. An administrator's go on."""
     house = await House().open()
@@ -349,6 +360,10 @@ async def test_a_node_that_has_not_heard_yet_pushes_nothing_over_others() -> Non
     with pytest.raises(Conflict):
         await late.admin.new_key(NewKey(replaces=record.id), None, ROOT)
     assert len(other.admin.history()) == 2 and other.admin.records() == []
+    for version in range(2, 60):  # until the version that the first would write is forgotten
+        await other.admin.push("format = 1", version, "", ROOT)
+    with pytest.raises(Conflict, match="somebody pushed"):
+        await late.admin.push(POLICY, 1, "", ROOT)
 
 
 async def test_a_bad_policy_is_refused_and_changes_nothing() -> None:
