@@ -13,12 +13,14 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.administration import Administration
-from edge_tunnel.access.authority import Audit, PolicyAuthority, no_audit
+from edge_tunnel.access.authority import PolicyAuthority
 from edge_tunnel.access.file_store import FileStore
 from edge_tunnel.access.keys import BadKey
 from edge_tunnel.access.rights import Authority, DevelopmentKey
 from edge_tunnel.access.store import MemoryStore, Store, StoreAway
+from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.cli.access import read_secret
+from edge_tunnel.cli.auditing import access_audit
 from edge_tunnel.cli.cluster import make_client
 from edge_tunnel.cli.events import Reporter
 from edge_tunnel.cli.exits import CommandFailed, Exit
@@ -107,7 +109,7 @@ def read_keys(args: argparse.Namespace) -> tuple[Secret | None, AccessSettings |
     return None, AccessSettings(admin_key=Secret(admin) if admin else None)
 
 
-def make_authority(config: ProxyConfig, reporter: Reporter, audit: Audit = no_audit) -> Decider:
+def make_authority(config: ProxyConfig, reporter: Reporter, audit: Audit = NO_AUDIT) -> Decider:
     """From a node's configuration. Raises CommandFailed, ConfigError."""
     if config.access is None:
         if config.dev_key is None:
@@ -116,7 +118,7 @@ def make_authority(config: ProxyConfig, reporter: Reporter, audit: Audit = no_au
         return Decider(DevelopmentKey(key), key)
     store = _store(config, reporter)
     try:
-        authority = PolicyAuthority(store, config.access, audit=audit)
+        authority = PolicyAuthority(store, config.access, audit=access_audit(audit))
     except BadKey as error:
         raise ConfigError(f"the administrator's key cannot be used: {error}") from None
     administration = Administration(authority)

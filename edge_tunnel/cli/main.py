@@ -10,6 +10,7 @@ from typing import Final
 
 import edge_tunnel
 from edge_tunnel.cli import (
+    audit,
     check_config,
     connect,
     convert_config,
@@ -35,6 +36,7 @@ _COMMANDS: Final = (
     key,
     ticket,
     policy,
+    audit,
     check_config,
     convert_config,
     demo,

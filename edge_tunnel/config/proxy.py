@@ -12,6 +12,8 @@
     max_unauthenticated = 256
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
+    admission_rate = 100          # new links a second; the others are told when to come back
+    admission_burst = 200         # new links at once after a quiet time
 
     [cluster]
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
@@ -21,6 +23,9 @@
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [audit]                       # see config/audit.py
+    file = "/var/log/edge-tunnel/audit.log"
 """
 
 from __future__ import annotations
@@ -32,6 +37,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_tunnel.config import scalars
+from edge_tunnel.config.audit import (
+    AUDIT_GROUP,
+    AUDIT_RULES,
+    AuditSettings,
+    audit_settings,
+    check_audit,
+)
 from edge_tunnel.config.credentials import SecretPlace, choose_secrets
 from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
@@ -89,6 +101,13 @@ class NodeLimits:
     """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
     exist. The endpoints ping; a node only listens."""
 
+    admission_rate: float = 100.0
+    """New links a second: what one core bears beside its traffic (docs/reliability.md). The others
+    are told when to come back, each at a moment of its own."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
@@ -138,6 +157,9 @@ class ProxyConfig:
     limits: NodeLimits = field(default_factory=NodeLimits)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
+
+    audit: AuditSettings | None = None
+    """None: nothing is recorded."""
 
     log_level: str = "INFO"
 
@@ -189,6 +211,8 @@ _TABLE = Table(
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
         _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
+        _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),
+        _rule("limits", "admission_burst", Whole(low=1, high=1_000_000)),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
             for key in (
@@ -206,8 +230,9 @@ _TABLE = Table(
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
         *ACCESS_RULES,
+        *AUDIT_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP),
+    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP, AUDIT_GROUP),
 )
 _DEV_KEY = SecretPlace(
     "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
@@ -240,6 +265,7 @@ def inspect_proxy_config(
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         check_access(section, keys, findings)
+        check_audit(_group(section, "audit."), findings)
         config = _built(section, keys, opened.source.directory)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
@@ -260,6 +286,7 @@ def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> Pro
         else None,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        audit=audit_settings(_group(section, "audit.")),
         **top,
     )
 

@@ -17,6 +17,7 @@ __all__ = [
     "FEATURES",
     "NEWEST",
     "OLDEST",
+    "RESUMING",
     "ROLES",
     "SOFTWARE",
     "SUBPROTOCOL",
@@ -32,8 +33,16 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain",)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN."""
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services")
+"""Optional features that this version can negotiate.
+
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
+SERVICES to an edge.
+"""
+
+RESUMING: Final = "resuming"
+"""Named in HELLO by an endpoint whose tunnels wait for this link: a node that takes new links at a
+rate lets it in ahead of idle ones. WELCOME does not name it."""
 
 ROLES: Final = ("edge", "remote")
 

@@ -105,7 +105,7 @@ class EtcdStore(Store):
         read = [{"request_range": {"key": text64(self._place + each.key)}} for each in writes]
         try:
             operations = [await self._operation(write) for write in writes]
-            outcome = await self._client.transact(operations, compare=compare, failure=read)
+            outcome = await self._client.transact_if(compare, operations, read)
         except EngineError as error:
             raise StoreAway(str(error)) from error
         if not outcome.succeeded and not self._was_done(writes, outcome.rows):

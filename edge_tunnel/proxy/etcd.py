@@ -172,15 +172,25 @@ class EtcdClient:
         ]
         return Page(rows, bool(answer.get("more")), int(answer["header"]["revision"]))
 
-    async def transact(
+    async def transact(self, operations: Sequence[Json]) -> list[bool]:
+        """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone.
+
+        Returns for each, if it is a nested transaction, whether its comparisons held.
+        """
+        answer = await self.call("/v3/kv/txn", {"success": operations})
+        parts = (part.get("response_txn") or {} for part in answer.get("responses", ()))
+        return [bool(part.get("succeeded")) for part in parts]
+
+    async def transact_if(
         self,
+        compare: Sequence[Json],
         operations: Sequence[Json],
-        *,
-        compare: Sequence[Json] = (),
-        failure: Sequence[Json] = (),
+        failure: Sequence[Json],
     ) -> Outcome:
-        """Do all of these (the gateway's own form) in one transaction, or `failure` where `compare`
-        does not hold. Raises LeaseGone."""
+        """Do all of these in one transaction, or `failure` where `compare` does not hold.
+
+        Raises LeaseGone.
+        """
         body = {"compare": compare, "success": operations, "failure": failure}
         answer = await self.call("/v3/kv/txn", body)
         rows = [

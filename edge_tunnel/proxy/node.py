@@ -6,8 +6,8 @@ library. What a message means is the business of `traffic`; how nodes reach each
 
 from __future__ import annotations
 
-import hmac
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,14 +16,18 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
+from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
-from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
-from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
+from edge_tunnel.protocol.greeting import FEATURES, RESUMING, Demands, agree
+from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
@@ -35,12 +39,9 @@ from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
+__all__ = ["Node", "NodeSettings"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
-
-Authenticate = Callable[[str, str], bool]
-"""``(role, key)`` -> whether an endpoint may link."""
 
 _SHORTEST_SILENCE: Final = 1.0
 """Seconds; below it a busy node would take itself for a dead network."""
@@ -76,14 +77,18 @@ class NodeSettings:
     origins: tuple[str, ...] = ()
     """Whose web pages may ask this node: values of HTTP's Origin."""
 
+    admission_rate: float = 100.0
+    """New links a second; the others are told when to come back (see `admission`)."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
+
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
 
 
-def one_key(key: str) -> Authenticate:
-    """Development mode: one key for all. Compared in constant time."""
-    expected = key.encode()
-    return lambda _role, given: hmac.compare_digest(given.encode(), expected)
+_CHECK: Final = 1.0
+"""Seconds between two looks at which tunnels' time is over."""
 
 
 class Node:
@@ -92,12 +97,15 @@ class Node:
     def __init__(
         self,
         settings: NodeSettings,
-        authenticate: Authenticate,
+        authority: Authority,
         registry: Whereabouts | None = None,
         hop_dial: HopDial | None = None,
+        *,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         """A node that is alone needs neither a registry nor a way to dial hops.
 
+        `audit` is told who does what (`audit.writer.open_audit`).
         In a cluster `hops.run` must run (`peering.serve_hops` does it).
         """
         self.settings = settings
@@ -108,10 +116,13 @@ class Node:
         self.api: Api | None = None
         """Answers HTTP below ``/api/v1/``."""
 
-        self.traffic = Traffic(Registry() if registry is None else registry, self.notices.emit)
+        self.authority = authority
+        registry = Registry() if registry is None else registry
+        self.traffic = Traffic(registry, authority, self.notices.emit, audit)
+        authority.on_change = self._judge_again
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
-        self._authenticate = authenticate
-        self._links: dict[Link, Hello] = {}
+        self.admission = Admission(settings.admission_rate, settings.admission_burst)
+        self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
 
     def _make_hops(self, dial: HopDial) -> Hops:
@@ -163,7 +174,7 @@ class Node:
             return "the node is shutting down"
         if self.links >= self.settings.max_links:
             return f"the node has all the {self.settings.max_links} links that it takes"
-        return None
+        return self.authority.why_not_ready()
 
     # -- connections
 
@@ -176,8 +187,10 @@ class Node:
     ) -> None:
         """Listen and serve until cancelled. Raises OSError if the address cannot be used."""
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-        task_status.started(listeners)
-        await trio.serve_listeners(self._accept, listeners)
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(self.watch_rights)
+            task_status.started(listeners)
+            await trio.serve_listeners(self._accept, listeners)
 
     async def _accept(self, sock: trio.SocketStream) -> None:
         if self._unauthenticated >= self.settings.max_unauthenticated:
@@ -185,8 +198,13 @@ class Node:
             return
         await self.take(sock, _peer_name(sock))
 
-    async def take(self, stream: trio.abc.Stream, peer: str) -> None:
-        """Serve one connection, to its end: a WebSocket, or a question in plain HTTP."""
+    async def take(
+        self, stream: trio.abc.Stream, peer: str, certificate: PeerCertificate | None = None
+    ) -> None:
+        """Serve one connection, to its end: a WebSocket, or a question in plain HTTP.
+
+        `certificate`: what TLS has verified of the peer's.
+        """
         self._unauthenticated += 1
         greeted = trio.Event()
         timeout = self.settings.handshake_timeout
@@ -196,24 +214,39 @@ class Node:
                 stream, timeout, self.why_not_ready, api=self.api, origins=origins
             )
             if head is not None:
-                talk = partial(self.talk, greeted=greeted)
+                talk = partial(self.talk, greeted=greeted, certificate=certificate)
                 await serve(stream, talk, peer=peer, timeout=timeout, first=head)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
 
-    async def talk(self, transport: Transport, greeted: trio.Event | None = None) -> None:
-        """Greet and serve one transport, to its end."""
-        hello = await self._greet(transport)
-        if hello is None:
+    async def talk(
+        self,
+        transport: Transport,
+        greeted: trio.Event | None = None,
+        certificate: PeerCertificate | None = None,
+    ) -> None:
+        """Greet and serve one transport, to its end.
+
+        Args:
+          transport: the caller closes it.
+          greeted: set when the greeting is over, and well.
+          certificate: what TLS has verified of the peer's.
+        """
+        shown = partial(Credentials, certificate=certificate, address=transport.peer)
+        greeted_as = await self._greet(transport, shown)
+        if greeted_as is None:
             return
+        hello, principal = greeted_as
         if greeted is not None:
             self._unauthenticated -= 1
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
-        port = Port(hello.role, transport.peer, link.outlet)
-        self._links[link] = hello
+        features = set(hello.features) & set(FEATURES)
+        port = Port(hello.role, transport.peer, link.outlet, principal, features)
+        self._links[link] = port
+        self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
         try:
             await link.run(partial(self.traffic.on_message, port))
@@ -222,33 +255,84 @@ class Node:
         finally:
             del self._links[link]
             self.traffic.lost(port, reason)
+            self.traffic.recording.link_closed(port, reason)
 
-    async def _greet(self, transport: Transport) -> Hello | None:
-        """The accepted HELLO; None if the link was refused, or lost."""
+    async def _greet(
+        self, transport: Transport, shown: Callable[..., Credentials]
+    ) -> tuple[Hello, Principal] | None:
+        """The accepted HELLO, and who said it; None if the link was refused, or lost."""
         with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
             try:
                 hello = decode(await transport.receive())
                 answer = self._answer(hello)
+                if isinstance(hello, Hello) and isinstance(answer, Welcome):
+                    who = await self.authority.admit(shown(role=hello.role, key=hello.key))
+                    if isinstance(who, Principal):
+                        answer = self._come_later(hello) or answer
+                    else:
+                        answer = Bye(who.reason, clip(who.text), 0)
+                    if isinstance(who, Principal) and isinstance(answer, Welcome):
+                        await transport.send(encode(answer))
+                        return hello, who
+                assert isinstance(answer, Bye)
+                self._record_refused(transport, hello, answer)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
-                await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
+                answer = Bye(Reason.PROTOCOL_ERROR, str(error), 0)
+                self._record_refused(transport, None, answer)
+                await transport.send(encode(answer))
                 return None
-            if isinstance(hello, Hello) and isinstance(answer, Welcome):
-                return hello
-            assert isinstance(answer, Bye)
-            _log.warning("%s refused: %s", transport.peer, answer.text)
+            level = logging.INFO if answer.retry_after_ms else logging.WARNING
+            _log.log(level, "%s refused: %s", transport.peer, answer.text)
         return None
 
+    def _record_refused(self, transport: Transport, hello: Frame | None, answer: Bye) -> None:
+        if not answer.retry_after_ms:  # "later" is no denial
+            role = hello.role if isinstance(hello, Hello) else ""
+            self.traffic.recording.link_refused(role, transport.peer, answer)
+
     def _answer(self, hello: Frame) -> Welcome | Bye:
+        """To all of HELLO but its key."""
         if not isinstance(hello, Hello):
             return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        answer = agree(hello, self.settings.name, self.settings.demands)
-        if isinstance(answer, Welcome) and not self._authenticate(hello.role, hello.key):
-            return Bye(Reason.NOT_AUTHORISED, "the key is not accepted here", 0)
-        return answer
+        return agree(hello, self.settings.name, self.settings.demands)
+
+    def _come_later(self, hello: Hello) -> Bye | None:
+        """Asked last: who may not link at all takes nobody's place."""
+        hurried = hello.role == "remote" or RESUMING in hello.features
+        wait = self.admission.ask(trio.current_time(), hurried=hurried)
+        if not wait:
+            return None
+        text = f"many want a link just now: this one in {wait:.1f} s"
+        return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
+
+    # -- rights
+
+    async def watch_rights(self) -> None:
+        """End tunnels whose time is over; `serve` does it."""
+        while True:
+            await trio.sleep(_CHECK)
+            self.traffic.guard.check(trio.current_time())
+            self._end_links()
+
+    def _judge_again(self) -> None:
+        """Keys or policy have changed: what lost its right ends now."""
+        self.traffic.guard.judge_tunnels()
+        self._end_links()
+        for port in self._links.values():
+            if port.role == "edge":
+                self.traffic.judge_binds(port)
+
+    def _end_links(self) -> None:
+        """Of those who would not be admitted any more: their key is revoked, or over."""
+        for link, port in self._links.items():
+            assert port.principal is not None
+            denial = self.authority.still(port.principal)
+            if denial is not None:
+                link.end(denial.reason, clip(denial.text))
 
     # -- the end
 
@@ -268,7 +352,7 @@ class Node:
     async def _ask_to_go(self, timeout: float) -> None:
         end = trio.current_time() + timeout
         batch, pause = _DRAIN_BATCH
-        willing = [link for link, hello in self._links.items() if "drain" in hello.features]
+        willing = [link for link, port in self._links.items() if "drain" in port.features]
         for start in range(0, len(willing), batch):
             if start:
                 await trio.sleep(pause)

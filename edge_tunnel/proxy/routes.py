@@ -16,13 +16,15 @@ ends are both behind hops would take two of them; it is forgotten.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Candidate", "Route", "Routes"]
@@ -76,14 +78,16 @@ class Candidate(NamedTuple):
     message: bytes
     remote: Port
     edge: Port
+    permit: Permit | None
+    """None over a hop: the remote's node has one."""
 
 
 class Route:
     """One tunnel at this node."""
 
     __slots__ = (
-        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
-        "service", "thing", "tunnel",
+        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
+        "recorded", "recorded_at", "remote", "service", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -94,10 +98,13 @@ class Route:
         self.edge: Port | None = None
         self.remote: Port | None = None
         self.candidates: dict[int, Candidate] = {}  # by epoch; all above `epoch`
+        self.permit: Permit | None = None  # of the remote, if it is linked here
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
+        self.recorded: Port | None = None  # the remote end that the audit knows of
+        self.recorded_at = 0.0
 
     def about(self) -> dict[str, object]:
         """For an event."""
@@ -107,8 +114,9 @@ class Route:
 class Routes:
     """All tunnels of a node."""
 
-    def __init__(self, emit: Callable[..., None]) -> None:
-        """`emit(event, **data)` is told what happens to tunnels."""
+    def __init__(self, emit: Callable[..., None], recording: Recording | None = None) -> None:
+        """`emit(event, **data)` is told what happens to tunnels; `recording` is for the audit."""
+        self._recording = recording or Recording()
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
@@ -116,9 +124,23 @@ class Routes:
     def __len__(self) -> int:
         return len(self._routes)
 
+    def __iter__(self) -> Iterator[Route]:
+        return iter(list(self._routes.values()))
+
+    def get(self, tunnel: bytes) -> Route | None:
+        """The tunnel with this id, if it is here."""
+        return self._routes.get(tunnel)
+
     # -- attaching
 
-    def attach(self, frame: Attach, message: bytes, remote: Port, edge: Port) -> None:
+    def attach(
+        self,
+        frame: Attach,
+        message: bytes,
+        remote: Port,
+        edge: Port,
+        permit: Permit | None = None,
+    ) -> None:
         """A remote asks: make it the candidate, and let the edge decide."""
         route = self._routes.get(frame.tunnel)
         if route is None:
@@ -128,7 +150,7 @@ class Routes:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES:
             return
-        route.candidates[frame.epoch] = Candidate(frame, message, remote, edge)
+        route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
@@ -143,6 +165,7 @@ class Routes:
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
         route.epoch, route.edge, route.remote = frame.epoch, edge, candidate.remote
+        route.permit = candidate.permit
         for epoch in [each for each in route.candidates if each <= frame.epoch]:
             self._drop_candidate(route, epoch)
         for port in old:
@@ -152,6 +175,7 @@ class Routes:
         route.opened = True
         event = "tunnel_attached" if again else "tunnel_opened"
         self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
+        self._recording.attached(route, again=again)
 
     def _attached_to_nobody(self, route: Route | None, frame: Attached, edge: Port) -> None:
         """The remote left before the edge answered: an edge that is not told waits for ever."""
@@ -193,11 +217,7 @@ class Routes:
             target.outlet.ready(queue)
 
     def _overrun(self, route: Route, text: str) -> None:
-        close = Close(route.tunnel, 0, route.epoch, Reason.FLOW_CONTROL, text)
-        for port in (route.edge, route.remote):
-            if port is not None:
-                port.send(close)
-        self._remove(route, close.reason, text)
+        self.end(route, Reason.FLOW_CONTROL, text)
 
     # -- ending
 
@@ -220,6 +240,7 @@ class Routes:
     ) -> None:
         if source is candidate.edge:  # refused
             candidate.remote.outlet.push(message)
+            self._recording.denied(candidate.remote, candidate.frame, frame)
         elif source is candidate.remote:  # taken back
             candidate.edge.outlet.push(message)
         else:
@@ -227,6 +248,17 @@ class Routes:
         self._drop_candidate(route, frame.epoch)
         if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
+
+    def end(self, route: Route, reason: Reason, text: str) -> None:
+        """The node ends a tunnel: both ends are told, and those of attaches under way."""
+        close = Close(route.tunnel, 0, route.epoch, reason, clip(text))
+        for port in (route.edge, route.remote):
+            if port is not None:
+                port.send(close)
+        for epoch, candidate in route.candidates.items():
+            for port in (candidate.edge, candidate.remote):
+                port.send(close._replace(epoch=epoch))
+        self._remove(route, reason, text)
 
     def lost(self, port: Port, text: str) -> None:
         """A link is gone: detach its tunnels, and tell the other ends to wait."""
@@ -310,6 +342,7 @@ class Routes:
             far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, clip(text)))
         side = "remote" if far is route.edge else "edge"
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
+        self._recording.detached(route, side, text)
 
     # -- inside
 
@@ -317,6 +350,7 @@ class Routes:
         """Forget a route with no end on this node."""
         ends = (route.edge, route.remote)
         if not route.candidates and all(end is None or end.is_hop for end in ends):
+            self._recording.left(route, "no end of it is at this node any more")
             self._forget(route)
 
     def _unhook(self, route: Route, port: Port | None) -> None:
@@ -341,9 +375,11 @@ class Routes:
 
     def _remove(self, route: Route, reason: int, text: str) -> None:
         self._forget(route)
+        text = text or Reason.of(reason).text
+        self._recording.closed(route, reason, text)
         self._emit(
             "tunnel_closed",
-            reason=text or Reason.of(reason).text,
+            reason=text,
             from_edge=route.from_edge,
             from_remote=route.from_remote,
             **route.about(),

@@ -69,6 +69,7 @@ async def _fails(bench: Bench, words: list[str], code: Exit, hint: str) -> None:
         assert (failed["event"], failed["code"]) == ("failed", code)
 
 
+@pytest.mark.slow
 async def test_a_port_outlives_links_and_edges(bench: Bench) -> None:
     """A cut is a pause; the edge's end is an end, after which the next connection works again."""
     await bench.site.start_proxy()
@@ -104,6 +105,7 @@ async def test_the_node_is_killed_under_an_open_connection(bench: Bench) -> None
     assert (await remote.event("resumed"))["seconds"] > 0
 
 
+@pytest.mark.slow
 async def test_a_service_that_was_taken_off_the_list_ends_it(bench: Bench) -> None:
     """The port is given up when a new tunnel would be refused as the last one was."""
     await bench.site.start_proxy()
@@ -121,6 +123,7 @@ async def test_a_service_that_was_taken_off_the_list_ends_it(bench: Bench) -> No
     assert "it offers other" in remote.words[-1]
 
 
+@pytest.mark.slow
 async def test_a_resume_that_takes_too_long(bench: Bench) -> None:
     """The connection is reset, and the reason is told."""
     proxy = await bench.site.start_proxy()

@@ -43,6 +43,7 @@ def _alive(pid: object) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], pytest.param(["--ssh"], marks=pytest.mark.slow)])
 async def test_it_survives_its_faults(tmp_path: Path, words: list[str]) -> None:
     """Both cuts strike, both are survived, the hashes agree, and nothing is left behind."""

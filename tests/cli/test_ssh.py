@@ -81,6 +81,7 @@ async def test_scp_both_ways_with_a_cut(bench: Bench) -> None:
     assert hashlib.md5((folder / "back").read_bytes()).digest() == hashlib.md5(data).digest()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
 async def test_rsync(bench: Bench) -> None:
     """It speaks both ways at once."""

@@ -17,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import Node, NodeSettings, one_key
+from edge_tunnel import Node, NodeSettings
 from edge_tunnel.access.administration import Administration
 from edge_tunnel.access.authority import PolicyAuthority
 from edge_tunnel.access.keys import generate
@@ -55,7 +55,7 @@ class House:
     def __init__(self) -> None:
         self.store = Away()
         self.authority = PolicyAuthority(self.store, AccessSettings(admin_key=Secret(ADMIN)))
-        self.node = Node(NodeSettings(origins=(PAGE,)), one_key("k"))
+        self.node = Node(NodeSettings(origins=(PAGE,)), self.authority)
         self.node.api = Api(Administration(self.authority))
 
     @asynccontextmanager

@@ -14,12 +14,12 @@ import trustme
 
 from edge_tunnel import (
     ConfigError,
+    DevelopmentKey,
     LinkLost,
     Node,
     NodeSettings,
     Reason,
     RemoteProtocolError,
-    one_key,
 )
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import encode
@@ -447,7 +447,7 @@ def make_node(name: str, ports: dict[str, int], tls: HopTls | None, key: str = "
         return ("127.0.0.1", ports[node]) if node in ports else None
 
     settings = NodeSettings(name=name, hops=HopSettings(key=key))
-    return Node(settings, one_key("k"), None, dial_hops(address, tls))
+    return Node(settings, DevelopmentKey("k"), None, dial_hops(address, tls))
 
 
 async def joined(ports: dict[str, int], dialler: Node, target: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import LinkLost, Node, NodeSettings, Reason, one_key
+from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, Reason
+from edge_tunnel.access.rights import Credentials, Denial, PeerCertificate, Principal
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Attach,
@@ -72,7 +74,7 @@ def attached(epoch: int = 1) -> Attached:
 async def running(**settings: float) -> AsyncIterator[tuple[Node, trio.Nursery]]:
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
-            yield Node(NodeSettings(**settings), one_key("k")), nursery  # type: ignore[arg-type]
+            yield Node(NodeSettings(**settings), DevelopmentKey("k")), nursery  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
 
 
@@ -103,6 +105,29 @@ async def edge_and_remote(node: Node, nursery: trio.Nursery) -> tuple[Peer, Peer
 
 
 # -- who gets in
+
+
+async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
+    """Role, key, address and the certificate that TLS has verified: nothing is left out."""
+    certificate = PeerCertificate(names=("t.example",), fingerprint="ab" * 32, not_after=1e9)
+    shown: list[Credentials] = []
+
+    class Refuse(DevelopmentKey):
+        async def admit(self, credentials: Credentials) -> Principal | Denial:
+            shown.append(credentials)
+            return Denial(reason=Reason.NOT_AUTHORISED, text="no")
+
+    node = Node(NodeSettings(), Refuse("k"))
+    far, near = transport_pair(peers=("192.0.2.7:4711", "node"))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(node.talk, near, certificate=certificate))
+            await far.send(encode(hello("edge", key="s3cret")))
+            assert isinstance(decode(await far.receive()), Bye)
+    assert shown == [
+        Credentials(role="edge", key="s3cret", certificate=certificate, address="192.0.2.7:4711")
+    ]
+    assert "s3cret" not in repr(shown)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +171,7 @@ async def test_unauthenticated_connections_are_capped() -> None:
     """Beyond the cap a connection is closed at once; those that greeted do not count."""
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            node = Node(NodeSettings(max_unauthenticated=2), one_key("k"))
+            node = Node(NodeSettings(max_unauthenticated=2), DevelopmentKey("k"))
             listeners = await nursery.start(node.serve, "127.0.0.1", 0)
             port = listeners[0].socket.getsockname()[1]
             guests = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
@@ -469,3 +494,44 @@ def test_outlet_is_fair() -> None:
     outlet.push(b"urgent")
     taken = [outlet.next_message() for _ in range(5)]
     assert taken == [b"urgent", b"b0", b"a1", b"a2", None]
+
+
+# -- admission
+
+
+async def test_more_links_than_the_rate_are_told_when_to_come(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each at a moment of its own, and then it gets in; a wrong key takes nobody's place."""
+    async with running(admission_rate=4, admission_burst=4) as (node, nursery):
+        waits = []
+        for key in ("k", "wrong", "wrong", "k", "k", "k", "k"):
+            near, far = transport_pair()
+            nursery.start_soon(node.talk, far)
+            peer = Peer(near)
+            await peer.say(hello("edge", key))
+            answer = await peer.hear()
+            if isinstance(answer, Bye) and answer.reason == Reason.TOO_MANY:
+                waits.append(answer.retry_after_ms)
+        assert waits == [334, 667]
+        assert node.links == 3
+        await trio.sleep(0.334)
+        await join(node, nursery, "edge")
+        assert node.links == 4
+
+
+async def test_who_is_in_a_hurry_has_a_share(autojump_clock: trio.testing.MockClock) -> None:
+    """A crowd of idle devices keeps out neither a technician nor a device that is in use."""
+    async with running(admission_rate=4, admission_burst=8) as (node, nursery):
+        for _ in range(20):
+            near, far = transport_pair()
+            nursery.start_soon(node.talk, far)
+            await Peer(near).say(hello("edge"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (node.links, node.admission.refused) == (6, 14)
+        await join(node, nursery, "remote")
+        near, far = transport_pair()
+        nursery.start_soon(node.talk, far)
+        busy = Peer(near)
+        await busy.say(hello("edge")._replace(features=("resuming",)))
+        assert isinstance(await busy.hear(), Welcome)

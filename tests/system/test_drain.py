@@ -59,6 +59,7 @@ async def test_a_drained_node_is_left_before_it_ends(
             assert site.edge._leaving == set()
 
 
+@pytest.mark.slow
 async def test_rolling_restart(autojump_clock: trio.testing.MockClock) -> None:
     """Three nodes are drained and started again, one after another, under load."""
     with trio.fail_after(500):

@@ -47,6 +47,7 @@ def hash_of(size: int, seed: int) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 async def test_node_is_killed_under_twenty_streams(tmp_path: Path) -> None:
     """SIGKILL and restart of the node, twice, during transfers both ways: every hash agrees."""
     size, streams = 4 * MIB, 20
@@ -105,6 +106,7 @@ async def kill_node(three: Trio) -> None:
     await three.remote.event("detached", before + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["edge", "remote"])
 async def test_killed_end(tmp_path: Path, victim: str) -> None:
     """SIGKILL of an end: the socket at the other end is reset, after the resume timeout."""
@@ -153,6 +155,7 @@ async def test_killed_end(tmp_path: Path, victim: str) -> None:
     assert ends == ["reset"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["node", "edge", "remote"])
 async def test_sigterm(tmp_path: Path, command: str) -> None:
     """SIGTERM ends each command with exit code 0, and the others go on or say why."""
@@ -179,6 +182,7 @@ async def test_sigterm(tmp_path: Path, command: str) -> None:
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_hangup_reloads(tmp_path: Path) -> None:
     """SIGHUP: a new service is there at once, a broken file changes nothing, no stream is lost."""
 
@@ -215,6 +219,7 @@ async def test_hangup_reloads(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_memory_stays_flat(tmp_path: Path) -> None:
     """50 users that stop reading beside a bulk transfer: no process grows with what passes."""
     stalled_streams = 50
