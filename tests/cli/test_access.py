@@ -208,3 +208,41 @@ async def test_pushed_once_to_any_node(desk: Desk) -> None:
         assert away.code == Exit.COULD_NOT_CONNECT and "etcd at" in away.err
         assert away.err.count("\n") == 1
         assert (await desk.said("policy", "show", "--proxy", one))["version"] == 1
+
+
+@pytest.mark.slow
+async def test_keys_and_tickets_let_in_as_far_as_the_policy_says(desk: Desk) -> None:
+    """A device by its key, a user by his key or by a ticket, once; revoked means over."""
+    site, folder = desk.bench.site, desk.bench.site.folder
+    await desk.node()
+    site.port = int(site.environ["EDGE_TUNNEL_PROXY"].rpartition(":")[2])
+    site.environ["EDGE_TUNNEL_PROXY"] = site.url
+    policy = folder / "policy.toml"
+    rule = '[[allow]]\nusers = ["anna"]\nthings = ["device-*"]\nservices = ["echo"]\n'
+    policy.write_text(f"format = 1\n{rule}")
+    assert (await desk.run("policy", "push", str(policy))).code == Exit.DONE
+    site.key = await desk.line("key", "new", "--edge", "device-7")
+    anna = await desk.line("key", "new", "--remote", "anna")
+    zoe = await desk.line("key", "new", "--remote", "zoe")
+    edge = await site.start_edge(desk.bench.services)
+    connect = ("connect", "device-7", "echo", "--stdio")
+    for key, code in (
+        (anna, Exit.DONE),
+        (zoe, Exit.NOT_AUTHORISED),
+        (desk.admin, Exit.NOT_AUTHORISED),
+    ):
+        ended = await desk.run(*connect, stdin=b"hello", key=key)
+        assert (ended.code, ended.out) == (code, b"hello" if code == Exit.DONE else b""), ended
+    refused = await desk.run("connect", "device-7", "reset", "--stdio", key=anna)
+    assert refused.code == Exit.SERVICE_NOT_ALLOWED
+    ticket = await desk.line("ticket", "device-7", "echo", "--user", "anna", "--lifetime", "5m")
+    used = await desk.run(*connect, "--ticket", ticket, stdin=b"hello")
+    assert (used.code, used.out) == (Exit.DONE, b"hello")
+    again = await desk.run(*connect, "--ticket", ticket, stdin=b"hello")
+    assert (again.code, again.out) == (Exit.NOT_AUTHORISED, b"")
+    device = (await desk.said("key", "list"))["keys"][0]["id"]  # type: ignore[index]
+    assert (await desk.run("key", "revoke", device)).code == Exit.DONE
+    await desk.nodes[0].event("unbound")
+    await edge.event("link_refused")
+    told = desk.printed + str([(one.events, one.words) for one in (*desk.nodes, edge)])
+    assert not any(secret in told for secret in (site.key, anna, zoe, ticket, desk.admin))
