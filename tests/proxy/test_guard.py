@@ -310,7 +310,8 @@ async def test_an_answer_is_asked_for_again_when_a_rule_ends(autojump_clock: obj
             await trio.sleep(150)
             await exchange(stream)
             rules.grants.clear()
-            assert NO.text in await broken(stream)
+            with trio.fail_after(100):
+                assert NO.text in await broken(stream)
 
 
 # -- how far a right goes
