@@ -13,8 +13,8 @@ import pytest
 import trio
 
 import edge_tunnel
-from edge_tunnel.cli.demo.services import SshService
 from edge_tunnel.access.policy_reader import read_policy
+from edge_tunnel.cli.demo.services import SshService
 from edge_tunnel.config import load_proxy_config
 from edge_tunnel.testing import Child, Site, open_site
 from edge_tunnel.testing.processes import our_command
