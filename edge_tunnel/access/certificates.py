@@ -8,9 +8,14 @@ alternative names). A site whose certificates name the bare device sets that pre
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
 
 from edge_tunnel.access.patterns import name_problem
 from edge_tunnel.config.proxy_access import AccessSettings
+
+_URI: Final = "edge-tunnel:"
+"""A URI has blanks and all but ASCII as %20, and so has a name in it (`edge-tunnel tls add`)."""
 
 __all__ = ["names_of"]
 
@@ -30,4 +35,6 @@ def _name(written: str, role: str, settings: AccessSettings) -> str | None:
     if prefix is None or prefixes[prefix] != role:
         return None
     name = written.removeprefix(prefix)
+    if written.startswith(_URI):
+        name = unquote(name, errors="replace")
     return None if name_problem(name) else name

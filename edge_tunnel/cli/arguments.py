@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
@@ -16,6 +17,7 @@ __all__ = [
     "add_log_level",
     "duration",
     "positive_seconds",
+    "warn_of_secret",
 ]
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -84,6 +86,12 @@ def duration(text: str) -> float:
         return positive_seconds(str(float(text[:-1]) * unit) if unit else text)
     except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError("must be a time as in 90d, 12h, 30m or 15s") from None
+
+
+def warn_of_secret(option: str, better: str) -> None:
+    """Tell that a secret was given where others see it."""
+    text = f"edge-tunnel: {option}: every user of this machine sees it in the list of processes"
+    print(f"{text}; use {better}", file=sys.stderr)
 
 
 def positive_seconds(text: str) -> float:

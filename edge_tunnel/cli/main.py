@@ -16,10 +16,12 @@ from edge_tunnel.cli import (
     convert_config,
     demo,
     edge,
+    forget,
     key,
     policy,
     proxy,
     ticket,
+    tls,
 )
 from edge_tunnel.cli.arguments import Parser
 from edge_tunnel.cli.events import fit_to_show, json_line
@@ -36,9 +38,11 @@ _COMMANDS: Final = (
     key,
     ticket,
     policy,
+    forget,
     audit,
     check_config,
     convert_config,
+    tls,
     demo,
 )
 

@@ -2,10 +2,13 @@
 
 ::
 
-    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses
-    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or else [access]
+    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses; with [tls] that is TLS,
+                                  # and "ws://127.0.0.1:9101" is not, for a balancer beside it
+    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or [access]
     log_level = "INFO"
     # state and [access]: see `proxy_access`
+
+    # [tls]: see node_tls
 
     [limits]
     handshake_timeout = 10        # seconds
@@ -32,7 +35,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,7 @@ from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
+from edge_tunnel.config.node_tls import TLS_GROUP, TLS_RULES, TLS_SECRET, NodeTls, node_tls
 from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.proxy_access import (
     ACCESS_GROUP,
@@ -58,11 +62,12 @@ from edge_tunnel.config.proxy_access import (
     check_access,
 )
 from edge_tunnel.config.rules import Group, Rule, Table
-from edge_tunnel.config.scalars import Say, Unfit
+from edge_tunnel.config.scalars import Say, Unfit, shortened
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.walk import Section
 
 __all__ = [
+    "LISTEN_SCHEMES",
     "ClusterSettings",
     "ListenAddress",
     "NodeLimits",
@@ -73,6 +78,10 @@ __all__ = [
 ]
 
 
+LISTEN_SCHEMES = {"ws": False, "wss": True}
+"""In front of an address to listen on: whether it is TLS there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListenAddress:
     """Where a node takes links."""
@@ -81,6 +90,9 @@ class ListenAddress:
     """None: all addresses of the machine."""
 
     port: int
+
+    tls: bool | None = None
+    """Whether links are TLS there; None: if the node has a certificate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +166,9 @@ class ProxyConfig:
     they end with the node."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
+    tls: NodeTls | None = None
+    """None: no TLS, and so only loopback addresses."""
+
     limits: NodeLimits = field(default_factory=NodeLimits)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
@@ -179,12 +194,23 @@ class ProxyInspection:
 
 @dataclass(frozen=True)
 class _Address(Text):
+    schemes: Mapping[str, bool] = field(default_factory=dict)
+    """What may stand in front, and whether that is TLS."""
+
     def read(self, node: Node, warn: Say) -> Any:
-        host, colon, port = scalars.visible_text(node, warn).rpartition(":")
+        scheme, slashes, rest = scalars.visible_text(node, warn).rpartition("://")
+        host, colon, port = rest.rpartition(":")
+        if slashes and scheme.lower() not in self.schemes:
+            hint = 'write it as in "127.0.0.1:9100"'
+            raise Unfit(f"must not begin with {shortened(scheme + slashes)}", hint)
         if not (colon and port.isascii() and port.isdigit() and 0 <= int(port[:6]) <= 65535):
             raise Unfit("must be an address with a port", 'write it as in "127.0.0.1:9100"')
         bare = host.removeprefix("[").removesuffix("]")
-        return ListenAddress(host=None if bare in ("", "*") else bare, port=int(port))
+        return ListenAddress(
+            host=None if bare in ("", "*") else bare,
+            port=int(port),
+            tls=self.schemes.get(scheme.lower()),
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +228,7 @@ def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
 
 _TABLE = Table(
     (
-        Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
+        Rule(group="", key="listen", kind=_Addresses(_Address(LISTEN_SCHEMES)), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
         Rule(group="", key="state", kind=Text(), target="state"),
@@ -231,8 +257,9 @@ _TABLE = Table(
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
         *ACCESS_RULES,
         *AUDIT_RULES,
+        *TLS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP, AUDIT_GROUP),
+    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP, AUDIT_GROUP, TLS_GROUP),
 )
 _DEV_KEY = SecretPlace(
     "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
@@ -260,13 +287,16 @@ def inspect_proxy_config(
     findings, section = opened.findings, opened.section
     config = None
     if section is not None:
-        places = (_DEV_KEY, ADMIN_KEY) if "access" in section.groups else (_DEV_KEY,)
+        admin = (ADMIN_KEY,) if "access" in section.groups else ()
+        places = (_DEV_KEY, TLS_SECRET, *admin)
         chosen = choose_secrets(places, section, opened.source, environ, findings)
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         check_access(section, keys, findings)
+        tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
+        _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
-        config = _built(section, keys, opened.source.directory)
+        config = replace(_built(section, keys, opened.source.directory), tls=tls)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
     return ProxyInspection(None if failed else config, told)
@@ -289,6 +319,16 @@ def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> Pro
         audit=audit_settings(_group(section, "audit.")),
         **top,
     )
+
+
+def _check_listen(section: Section, tls: NodeTls | None, findings: Findings) -> None:
+    for address in section.value("listen") or ():
+        if address.tls and tls is None:
+            hint = "write tls.certificate and tls.key"
+            findings.error(None, "listen", "wss:// needs a certificate", hint)
+        if address.tls is False and tls is not None and tls.client_certificates == "required":
+            text = "ws:// lets in who has no certificate, and tls.client_certificates is required"
+            findings.error(None, "listen", text, 'write "optional", or remove the ws:// address')
 
 
 _NEEDED = ("engine", "node_name", "advertise")

@@ -40,6 +40,8 @@ _READ: Final = 4096
 
 _ACT: Final = 30.0
 """Seconds for what the API does: every member of the engine is tried, and the first one again."""
+_TLS_RECORD: Final = b"\x16\x03"
+"""How a TLS client begins: a record of its handshake (RFC 8446, section 5.1)."""
 
 _TEXT: Final = "this is an edge_tunnel node: it takes WebSockets, GET /health and GET /ready"
 
@@ -54,6 +56,7 @@ async def answer_http(
     stream: trio.abc.Stream,
     timeout: float,
     why_not_ready: Callable[[], str | None],
+    tell: Callable[[str], None] = lambda _what: None,
     *,
     api: Api | None = None,
     origins: Sequence[str] = (),
@@ -66,6 +69,7 @@ async def answer_http(
       why_not_ready: why no new links are taken now; None: they are.
       api: answers below ``/api/v1/``.
       origins: pages that may ask.
+      tell: called with what the node's operator should know of the peer.
     """
     visit = _Visit(stream)
     question: ApiRequest | None = None
@@ -83,6 +87,8 @@ async def answer_http(
             answer = await _act(api, question, _allowed(request, origins))
     except h11.RemoteProtocolError as error:
         status = error.error_status_hint
+        if visit.read.startswith(_TLS_RECORD):
+            tell("it speaks TLS (wss://) where none is spoken")
         answer = _response(status, "the head is too long" if status == 431 else _TEXT)
     except _TooLarge:
         answer = _response(413, f"the body has more than {MAX_BODY} bytes")

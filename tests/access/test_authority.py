@@ -188,6 +188,7 @@ async def test_the_administrator_of_the_nodes_file() -> None:
     [
         ({}, ("edge-tunnel:edge:pump-1",), "pump-1", None),
         ({}, ("edge-tunnel:remote:anna", "x.example"), None, "anna"),
+        ({}, ("edge-tunnel:edge:pump%201%2F%C3%A4", "edge-tunnel:edge:x"), "pump 1/ä", None),
         ({}, ("pump-1", "edge-tunnel:edge:", "edge-tunnel:edge:@x"), None, None),
         ({"certificate_edge_prefix": ""}, ("pump-1",), "pump-1", None),
         ({"certificate_edge_prefix": ""}, ("edge-tunnel:remote:anna",), None, "anna"),
