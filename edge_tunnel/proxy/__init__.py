@@ -8,6 +8,7 @@ is away). They wait for nothing. `hop` keeps the connections to other nodes: `pe
 
 `lists` answers who asks what there is, for the whole cluster: `ledger` counts, `own_rows` says what
 this node knows, `gather` puts the answers of all nodes into pages.
+`api` answers for keys, policy and tickets, below ``/api/v1/``; `access_store` has them on etcd.
 
 `registry` is the one of a node that is alone; `cluster` is the same on etcd. `directory` decides
 for both; `lease`, `rows`, `etcd` and `etcd_http` are what a cluster's needs.

@@ -29,6 +29,7 @@ from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
 from edge_tunnel.protocol.greeting import RESUMING, VERSION, Demands, agree, common_features
 from edge_tunnel.proxy.admission import Admission
+from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
@@ -77,6 +78,9 @@ class NodeSettings:
     max_silence: float = 600.0
     """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
+    origins: tuple[str, ...] = ()
+    """Whose web pages may ask this node: values of HTTP's Origin."""
+
     admission_rate: float = 100.0
     """New links a second; the others are told when to come back (see `admission`)."""
 
@@ -112,6 +116,9 @@ class Node:
         self.notices = Notices()
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
+
+        self.api: Api | None = None
+        """Answers HTTP below ``/api/v1/``."""
 
         self.authority = authority
         if registry is None:
@@ -180,7 +187,7 @@ class Node:
             return "the node is shutting down"
         if self.links >= self.settings.max_links:
             return f"the node has all the {self.settings.max_links} links that it takes"
-        return None
+        return self.authority.why_not_ready()
 
     # -- connections
 
@@ -243,7 +250,14 @@ class Node:
     ) -> None:
         timeout = self.settings.handshake_timeout
         tell = partial(self._shown_out, peer=peer)
-        head = await answer_http(stream, timeout, self.why_not_ready, tell)
+        head = await answer_http(
+            stream,
+            timeout,
+            self.why_not_ready,
+            tell,
+            api=self.api,
+            origins=self.settings.origins,
+        )
         if head is not None:
             talk = partial(self.talk, greeted=greeted, certificate=certificate)
             await serve(stream, talk, peer=peer, timeout=timeout, first=head)
