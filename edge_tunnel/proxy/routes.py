@@ -268,7 +268,7 @@ class Routes:
         if route is not None and frame.epoch == route.epoch and hop in (route.edge, route.remote):
             self._detach(route, hop, frame.text)
             self._unhook(route, hop)
-            self._tidy(route)
+            self._tidy(route, frame.text)
         return None
 
     def _candidate_detached(
@@ -281,7 +281,7 @@ class Routes:
             far = candidate.remote if hop is candidate.edge else candidate.edge
             far.outlet.push(message)
         self._drop_candidate(route, frame.epoch)
-        self._tidy(route)
+        self._tidy(route, frame.text)
         return candidate if denied else None
 
     def _leave(self, route: Route, port: Port, text: str) -> None:
@@ -297,7 +297,7 @@ class Routes:
         if port in (route.edge, route.remote):
             self._detach(route, port, text)
         port.routes.discard(route)
-        self._tidy(route)
+        self._tidy(route, text)
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
         self._drop_queues(route)
@@ -313,10 +313,14 @@ class Routes:
 
     # -- inside
 
-    def _tidy(self, route: Route) -> None:
-        """Forget a route with no end on this node."""
+    def _tidy(self, route: Route, text: str) -> None:
+        """Forget a route with no end on this node; whoever counts tunnels is told."""
         ends = (route.edge, route.remote)
-        if not route.candidates and all(end is None or end.is_hop for end in ends):
+        if route.candidates or not all(end is None or end.is_hop for end in ends):
+            return
+        if route.opened:
+            self._remove(route, Reason.PEER_LEFT, f"no end is left at this node: {text}")
+        else:
             self._forget(route)
 
     def _unhook(self, route: Route, port: Port | None) -> None:

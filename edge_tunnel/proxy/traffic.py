@@ -109,7 +109,7 @@ class Traffic:
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
         elif isinstance(frame, Close):
-            self.waiting.leave(port, frame.tunnel)
+            self.waiting.leave(port, frame.tunnel, frame.epoch)
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             self._detached(port, frame, message)
@@ -179,13 +179,17 @@ class Traffic:
         """The other node says that its end of the tunnel is gone."""
         if not port.is_hop:
             raise RemoteProtocolError("only a node sends Detached")
-        self.waiting.leave(port, frame.tunnel)
+        self.waiting.leave(port, frame.tunnel, frame.epoch)
         denied = self.routes.detached(frame, message, port)
         if denied is not None:
             self._denied(denied)
 
     def _denied(self, candidate: Candidate) -> None:
-        """The thing is not where our registry says. It lags behind; or it knows better by now."""
+        """The thing is not where our registry says. It lags behind; or it knows better by now.
+
+        The same node is asked again when the registry has changed, or the remote asks again: two
+        nodes whose registries disagree would send an ATTACH to and fro as fast as they can.
+        """
         frame, remote = candidate.frame, candidate.remote
         if self.registry.locate(frame.thing) != candidate.edge.peer:
             self._attach(remote, frame, candidate.message)

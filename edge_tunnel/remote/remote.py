@@ -88,6 +88,9 @@ class Remote(Endpoint):
     ) -> RemoteTunnel:
         """The tunnel to a service of a thing: the one that is open, or a new one.
 
+        A new one that nobody waits for any more - `timeout` is over, or the caller was cancelled -
+        is closed, so that the device does not open it for nobody later.
+
         Raises:
           TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
           trio.TooSlowError: nothing answered within `timeout` seconds.
@@ -95,8 +98,14 @@ class Remote(Endpoint):
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
             tunnel = self._new_tunnel(thing, service)
-        with trio.fail_after(timeout):
-            await self._settled[tunnel.id].wait()
+        settled = self._settled[tunnel.id]
+        try:
+            with trio.fail_after(timeout):
+                await settled.wait()
+        finally:
+            if not settled.is_set() and not settled.statistics().tasks_waiting:
+                tunnel.close(Reason.DONE, "nobody waits for the tunnel any more")
+                self.tell(tunnel)
         if tunnel.closed:
             raise TunnelEnded(tunnel.closed.reason, tunnel.closed.text)
         return tunnel
