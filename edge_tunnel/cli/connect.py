@@ -23,6 +23,7 @@ from edge_tunnel.cli.stopping import Stop, open_stop
 from edge_tunnel.errors import LinkRefused
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
+from edge_tunnel.reasons import Reason
 from edge_tunnel.remote.remote import Remote, open_remote
 
 __all__ = ["add_parser", "run"]
@@ -50,7 +51,8 @@ pipe cannot show that a stream was cut: look at the exit code. It is 0 only if b
 they should and everything was delivered; 128 + the signal if a signal ended it.
 
 events: connecting, linked, listening (host, port), attached, detached (reason), resumed (seconds),
-closed (reason), link_lost (reason), connect_failed (reason), stream_refused (reason), failed (code)
+closed (reason), link_lost (reason), connect_failed (reason), stream_refused (reason), failed
+(code), notice (text: the node asks for a newer version, for example)
 """
 
 
@@ -137,7 +139,8 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                     remote.notices.call(reporter)
                 return await _carry(args, remote, target, reporter, stop)
         except LinkRefused as error:
-            text = f"{watch.url} refuses us: {error}; check the key"
+            advice = "; check the key" if error.reason is Reason.NOT_AUTHORISED else ""
+            text = f"{watch.url} refuses us: {error}{advice}"
             raise CommandFailed(exit_of_error(error), text) from error
 
 

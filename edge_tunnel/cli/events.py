@@ -53,6 +53,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "listening": "listening on {where}",
     "reload_failed": "the file was read again, and nothing was changed: {reason}",
     "reloaded": "the file was read again; changed: {changed}",
+    "notice": "{text}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",
@@ -183,6 +184,8 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level)
+    # what a node tells its users is for them to see, however quiet the rest should be
+    logging.getLogger("edge_tunnel.notice").setLevel(logging.WARNING)
     # the libraries' debug lines hold what they carry: keys, and people's data
     for library in ("trio-websocket", "websockets"):
         logging.getLogger(library).setLevel(logging.WARNING)

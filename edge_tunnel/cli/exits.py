@@ -42,7 +42,7 @@ _MEANINGS: Final = {
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",
     Exit.CANNOT_CREATE: "the output file cannot be written (convert-config)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
-    Exit.REFUSED_BY_DEVICE: "refused by the device, or by the service behind it",
+    Exit.REFUSED_BY_DEVICE: "refused by the device, its service, or a node (too old a version)",
     Exit.NOT_AUTHORISED: "not authorised: the key is not accepted",
     Exit.CONFIGURATION: "a file, an address or a port cannot be used",
 }

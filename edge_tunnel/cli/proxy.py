@@ -46,7 +46,7 @@ Several nodes share an etcd (3.4 or later), each with a name and an address for 
 A device on one node is reached from any other; a node that dies takes no connection with it.
 
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
-in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text)
 """
 
 
@@ -113,6 +113,7 @@ def _settings(config: ProxyConfig) -> NodeSettings:
         max_unauthenticated=limits.max_unauthenticated,
         max_links=limits.max_links,
         max_silence=limits.max_silence,
+        demands=config.versions,
         hops=HopSettings(key=config.dev_key.reveal()),
     )
 

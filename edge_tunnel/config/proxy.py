@@ -20,6 +20,11 @@
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [versions]                    # of edge_tunnel at the other end
+    edge_minimum = "0.1.0"        # what is older is refused
+    edge_recommended = "0.1.0"    # what is older is taken, and its user is told
+    # remote_minimum, remote_recommended, node_minimum, node_recommended
 """
 
 from __future__ import annotations
@@ -37,8 +42,9 @@ from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Who
 from edge_tunnel.config.load import open_file
 from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.rules import Group, Rule, Table
-from edge_tunnel.config.scalars import Say, Unfit
+from edge_tunnel.config.scalars import Say, Unfit, shortened
 from edge_tunnel.config.secret import Secret
+from edge_tunnel.config.versions import Demand, Demands, is_older, is_version
 from edge_tunnel.config.walk import Section
 
 __all__ = [
@@ -120,6 +126,7 @@ class ProxyConfig:
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     limits: NodeLimits = field(default_factory=NodeLimits)
+    versions: Demands = field(default_factory=Demands)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
 
@@ -158,10 +165,20 @@ class _Addresses(ListOf):
         return addresses
 
 
-def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
+@dataclass(frozen=True)
+class _Version(Text):
+    def read(self, node: Node, warn: Say) -> Any:
+        written = scalars.visible_text(node, warn)
+        if not is_version(written):
+            raise Unfit(f"{shortened(written)} is not a version", 'write it as in "0.1.0"')
+        return written
+
+
+def _rule(group: str, key: str, kind: Duration | Whole | _Version) -> Rule:
     return Rule(group=group, key=key, kind=kind, target=f"{group}.{key}")
 
 
+_PEERS = ("edge", "remote", "node")
 _TABLE = Table(
     (
         Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
@@ -188,8 +205,13 @@ _TABLE = Table(
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *(
+            _rule("versions", f"{peer}_{part}", _Version())
+            for peer in _PEERS
+            for part in ("minimum", "recommended")
+        ),
     ),
-    (Group(path="limits"), Group(path="cluster")),
+    (Group(path="limits"), Group(path="cluster"), Group(path="versions")),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -221,6 +243,7 @@ def inspect_proxy_config(
     if section is not None:
         chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
         _check_cluster(_group(section, "cluster."), findings)
+        _check_versions(section, findings)
         if "dev_key" in chosen:
             config = _built(section, chosen["dev_key"].secret)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
@@ -237,6 +260,7 @@ def _built(section: Section, dev_key: Secret) -> ProxyConfig:
         dev_key=dev_key,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        versions=_versions(section),
         **top,
     )
 
@@ -253,6 +277,24 @@ def _check_cluster(values: Mapping[str, Any], findings: Findings) -> None:
         if any(key in values for key in keys) and not all(key in values for key in keys):
             hint = "write " + ", ".join(f"cluster.{key}" for key in keys)
             findings.error(None, f"cluster.{keys[0]}", "TLS needs all three files", hint)
+
+
+def _check_versions(section: Section, findings: Findings) -> None:
+    for peer in _PEERS:
+        recommended = section.values.get(f"versions.{peer}_recommended")
+        if recommended is None:
+            continue
+        minimum = section.value(f"versions.{peer}_minimum") or Demand().minimum
+        if is_older(recommended.value, minimum):
+            text = f"is older than {peer}_minimum ({minimum}): nobody would ever be told"
+            findings.warning(recommended.offset, recommended.path, text, "raise it, or remove it")
+
+
+def _versions(section: Section) -> Demands:
+    def demand(peer: str) -> Demand:
+        return Demand(**_group(section, f"versions.{peer}_"))
+
+    return Demands(edge=demand("edge"), remote=demand("remote"), node=demand("node"))
 
 
 def _cluster(values: Mapping[str, Any]) -> ClusterSettings | None:

@@ -151,6 +151,9 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.OPEN: (Open, (*_OF_STREAM, _number)),
     Kind.ACCEPT: (Accept, _OF_STREAM),
 }
+_GROWING: Final = (Hello, Welcome, Join)
+"""A later minor version may append fields to a greeting: those are skipped, not an error."""
+
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
 
 # -- codec -----------------------------------------------------------------------------------------
@@ -170,16 +173,18 @@ def decode(message: bytes) -> Frame:
       RemoteProtocolError: whatever the bytes are, if they are not a frame of WIRE.md.
     """
     cls, checks = _SPEC[_kind(message)]
-    if message[0] & 0x0F != len(checks) + 1:
+    more = (message[0] & 0x0F) - 1 - len(checks)
+    if more < 0 or (more and cls not in _GROWING):
         raise RemoteProtocolError(
-            f"{cls.__name__} has {len(checks)} fields, this one {(message[0] & 0x0F) - 1}"
+            f"{cls.__name__} has {len(checks)} fields, this one {len(checks) + more}"
         )
     resuming = cls in (Attach, Attached)
     fields = _unpack(message, longest=MAX_STREAMS if resuming else _MAX_NAMES)
-    for name, check, value in zip(cls._fields, checks, fields[1:], strict=True):
+    known = fields[1 : len(checks) + 1]
+    for name, check, value in zip(cls._fields, checks, known, strict=True):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
-    frame = cls(*fields[1:])
+    frame = cls(*known)
     if resuming:
         frame = frame._replace(positions=tuple(Position(*each) for each in frame.positions))
     return cast("Frame", frame)

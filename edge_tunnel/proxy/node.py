@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import trio
 
 from edge_tunnel.access.rights import Credentials, PeerCertificate
+from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
@@ -24,7 +25,7 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
-from edge_tunnel.protocol.greeting import Demands, agree
+from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
@@ -117,6 +118,7 @@ class Node:
             demands=settings.demands,
             on_message=traffic.on_message,
             on_lost=self._hop_lost,
+            on_notice=self._hop_notice,
         )
         traffic.hops = hops
         traffic.registry.on_node_gone = self._node_gone
@@ -130,6 +132,10 @@ class Node:
     def _hop_lost(self, port: Port, reason: str) -> None:
         self.notices.emit("hop_lost", node=port.peer, reason=reason)
         self.traffic.lost(port, reason)
+
+    def _hop_notice(self, node: str, text: str) -> None:
+        _log.warning("node %s: %s", node, text)
+        self.notices.emit("notice", node=node, text=text)
 
     @property
     def links(self) -> int:
@@ -256,7 +262,7 @@ class Node:
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        answer = agree(hello, self.settings.name, self.settings.demands)
+        answer = answer_greeting(hello, self.settings.name, self.settings.demands)
         shown = Credentials(
             role=hello.role, key=hello.key, certificate=certificate, address=address
         )

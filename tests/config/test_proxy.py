@@ -16,6 +16,7 @@ from edge_tunnel.config import (
     inspect_proxy_config,
     load_proxy_config,
 )
+from edge_tunnel.config.versions import Demand, Demands
 
 FULL = """
 listen = ["127.0.0.1:9100", "[::1]:9200", ":9300", "*:0"]
@@ -26,6 +27,11 @@ handshake_timeout = 2.5
 max_unauthenticated = 10
 max_links = 20
 max_silence = 90
+[versions]
+edge_minimum = "0.2"
+edge_recommended = "0.10.1"
+remote_minimum = "1.0rc1"
+node_recommended = "2"
 """
 
 
@@ -47,6 +53,11 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
         ),
         limits=NodeLimits(
             handshake_timeout=2.5, max_unauthenticated=10, max_links=20, max_silence=90.0
+        ),
+        versions=Demands(
+            edge=Demand(minimum="0.2", recommended="0.10.1"),
+            remote=Demand(minimum="1.0rc1"),
+            node=Demand(recommended="2"),
         ),
         log_level="DEBUG",
     )
@@ -89,6 +100,14 @@ def test_the_key_from_a_file_or_from_outside(tmp_path: Path) -> None:
         ("[limits]\nhandshake_timeout = 10000", "did you mean 10?"),
         ('[limits]\nmax_silence = "x"', "must be a number"),
         ("limits = 3", "a group of keys"),
+        ('[versions]\nedge_minimum = "new"', "'new' is not a version; write it as in"),
+        ("[versions]\nnode_minimum = 1.0", "must be a string"),
+        ('[versions]\nremote_minimun = "1"', "did you mean remote_minimum?"),
+        (
+            '[versions]\nedge_minimum = "0.10"\nedge_recommended = "0.9"',
+            "is older than edge_minimum (0.10)",
+        ),
+        ('[versions]\nedge_recommended = "0.1.0rc1"', "is older than edge_minimum (0.1.0)"),
     ],
 )
 def test_what_is_said(tmp_path: Path, text: str, words: str) -> None:
@@ -96,3 +115,15 @@ def test_what_is_said(tmp_path: Path, text: str, words: str) -> None:
     told = [f"{f.message}; {f.hint}" for f in found.findings]
     assert [one for one in told if words in one], told
     assert "s3cret" not in repr(found)
+
+
+def test_a_wrong_version_has_a_place(tmp_path: Path) -> None:
+    """Line and key path, as for every value."""
+    text = 'dev_key = "k"\n[versions]\nedge_minimum = "x.y"\n'
+    [found] = inspect_proxy_config(saved(tmp_path, text), environ={}).findings
+    assert (found.line, found.key) == (3, "versions.edge_minimum")
+    text = 'dev_key = "k"\n[versions]\nedge_recommended = "0.0.1"\n'
+    inspection = inspect_proxy_config(saved(tmp_path, text), environ={})
+    [found] = inspection.findings
+    assert (found.line, found.key) == (3, "versions.edge_recommended")
+    assert inspection.config is not None

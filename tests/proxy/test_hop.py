@@ -22,6 +22,7 @@ from edge_tunnel import (
     RemoteProtocolError,
     one_key,
 )
+from edge_tunnel.config.versions import Demand, Demands
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
@@ -358,7 +359,9 @@ async def test_a_tunnel_whose_ends_are_both_gone_is_told_as_closed(
         await trio.sleep(1)
         assert sorted(closed) == ["a", "b"]
         assert {each["from_remote"] for each in closed.values()} == {len(message)}
-        assert all("no end is left at this node: " in str(each["reason"]) for each in closed.values())
+        assert all(
+            "no end is left at this node: " in str(each["reason"]) for each in closed.values()
+        )
 
 
 # -- who may be a hop
@@ -386,6 +389,45 @@ async def test_join_refused(
         assert answer.reason == reason
         hops = cluster.nodes["a"].hops
         assert hops is not None and len(hops) == 0
+
+
+async def test_a_node_that_is_too_old_is_not_asked_either(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The node that dials has its minimum, too, and says why there is no hop."""
+    async with cluster_of("a", "b") as cluster:
+        await bound(cluster, "a")
+        hops = cluster.nodes["b"].hops
+        assert hops is not None
+        hops._demands = Demands(node=Demand(minimum="98.0"))
+        remote = await link(cluster, "b", "remote")
+        told: list[Notice] = []
+        cluster.nodes["b"].notices.call(told.append)
+        await remote.say(attach())
+        assert isinstance(await remote.hear(), Detached)
+        [lost] = told
+        assert lost.event == "hop_lost"
+        assert "needs edge_tunnel 98.0 or newer, this node is" in str(lost["reason"])
+
+
+async def test_a_node_older_than_recommended(autojump_clock: trio.testing.MockClock) -> None:
+    """The hop works, and the older node's operator is told, once."""
+    async with cluster_of("a", "b") as cluster:
+        hops = cluster.nodes["a"].hops
+        assert hops is not None
+        hops._demands = Demands(node=Demand(recommended="98.0"))
+        told: list[Notice] = []
+        cluster.nodes["b"].notices.call(told.append)
+        await across(cluster)
+        cluster.lines_between("a", "b")[0].cut()
+        await trio.sleep(1)
+        remote = await link(cluster, "b", "remote")
+        await remote.say(attach(2))
+        await trio.sleep(1)
+        assert len(cluster.lines_between("a", "b")) == 1
+        [notice] = [each for each in told if each.event == "notice"]
+        assert notice["node"] == "a"
+        assert "edge_tunnel 98.0 or newer is recommended" in str(notice["text"])
 
 
 class Deaf(Transport):
