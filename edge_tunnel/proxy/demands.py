@@ -52,7 +52,8 @@ def _notice(role: str, software: str, demand: Demand) -> str:
 
 
 def _update(role: str, software: str) -> str:
-    return f"this {role} is {software}: update it with 'pip install --upgrade edge-tunnel'"
+    peer = "the other node" if role == "node" else f"this {role}"
+    return f"{peer} is {software}: update it with 'pip install --upgrade edge-tunnel'"
 
 
 def _is_below(software: str, wanted: str) -> bool:

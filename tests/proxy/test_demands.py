@@ -11,7 +11,8 @@ from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.reasons import Reason
 
 HELLO = Hello(1, 1, "edge", SOFTWARE, "key", bytes(16), 15000, ())
-GREETINGS = {
+PEERS = {"edge": "this edge", "remote": "this remote", "node": "the other node"}
+GREETINGS: dict[str, Hello | Join] = {
     "edge": HELLO,
     "remote": HELLO._replace(role="remote"),
     "node": Join(1, 1, "b", SOFTWARE, "key", 6000, ()),
@@ -34,7 +35,7 @@ def test_the_line_for_who_is_too_old(role: str) -> None:
     answer = answer_greeting(GREETINGS[role], "node-a", demands)
     assert answer == Bye(
         Reason.VERSION,
-        f"this node needs edge_tunnel 1.2.0 or newer, this {role} is {SOFTWARE}: "
+        f"this node needs edge_tunnel 1.2.0 or newer, {PEERS[role]} is {SOFTWARE}: "
         "update it with 'pip install --upgrade edge-tunnel'",
         0,
     )

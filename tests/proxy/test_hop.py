@@ -407,7 +407,7 @@ async def test_a_node_that_is_too_old_is_not_asked_either(
         assert isinstance(await remote.hear(), Detached)
         [lost] = told
         assert lost.event == "hop_lost"
-        assert "needs edge_tunnel 98.0 or newer, this node is" in str(lost["reason"])
+        assert "needs edge_tunnel 98.0 or newer, the other node is" in str(lost["reason"])
 
 
 async def test_a_node_older_than_recommended(autojump_clock: trio.testing.MockClock) -> None:
