@@ -141,6 +141,7 @@ class Traffic:
         """A higher epoch took the thing from this port."""
         text = "bound by another link with a higher epoch"
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
+        self._emit("unbound", thing=thing, peer=loser.peer, reason=text)
         self.routes.displaced(loser, thing)
 
     def _moved(self, thing: str) -> None:

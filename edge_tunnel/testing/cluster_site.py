@@ -49,6 +49,7 @@ class ServerProcess:
 
     def __init__(self, site: Site, name: str, port: int) -> None:
         self.name = name
+        self.host = "127.0.0.1"
         self.port = port
         """Where it takes links."""
 
@@ -60,7 +61,7 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """Where endpoints connect."""
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -100,12 +101,15 @@ class NodeProcess(ServerProcess):
         self.options: Sequence[str] = ()
         """More options of ``edge-tunnel proxy``, from the next start on."""
 
+        self.launcher: Sequence[str] = ()
+        """What runs the command, as ``ip netns exec NAME``; it must become the command."""
+
     async def launch(self) -> None:
         """Start, and wait for nothing: without etcd a node takes no links before it is there."""
-        options = ["--listen", f"127.0.0.1:{self.port}", "--json", "--exit-with-stdin"]
+        options = ["--listen", f"{self.host}:{self.port}", "--json", "--exit-with-stdin"]
         options += ["--cluster", self.engine, "--node-name", self.name]
-        options += ["--advertise", f"127.0.0.1:{self.hop_port}", *self.options]
-        command = our_command("proxy", *options)
+        options += ["--advertise", f"{self.host}:{self.hop_port}", *self.options]
+        command = [*self.launcher, *our_command("proxy", *options)]
         self.child = await self._site.start_program(f"node {self.name}", command)
 
     async def start(self) -> None:
@@ -199,7 +203,7 @@ class ClusterSite(Site):
                 nursery.start_soon(node.start)
         if self.haproxy is not None:
             await self.haproxy.start()
-        self.environ["EDGE_TUNNEL_PROXY"] = self.front()[0]
+        self.environ["EDGE_TUNNEL_PROXY"] = "".join(self.front()[:1])
 
     def end_at_once(self) -> None:
         """Kill nodes and HAProxy: nobody is left for whom they should drain, and some may be

@@ -7,7 +7,7 @@ once and with its offset. A steady trickle shows pauses: the longest time in whi
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -46,11 +46,21 @@ class Conversation:
     longest_pause: float = 0.0
     """Seconds between two arrivals, at the most, since `begin_anew`."""
 
+    ended: trio.Event = field(default_factory=trio.Event)
+    """Set when it ended as it should."""
+
     _last: float = 0.0
+    _arrived: trio.Event = field(default_factory=trio.Event)
 
     def begin_anew(self) -> None:
         """Forget the pauses so far."""
         self._last, self.longest_pause = trio.current_time(), 0.0
+
+    async def hear(self, count: int) -> None:
+        """Wait until so many bytes more have come back."""
+        goal = self.received + count
+        while self.received < goal:
+            await self._arrived.wait()
 
     async def hold(self, sock: trio.abc.HalfCloseableStream, until: trio.Event) -> None:
         """Talk until the event, then end cleanly.
@@ -67,6 +77,7 @@ class Conversation:
                 self._compare(data, under_way)
             if under_way or not until.is_set():
                 raise WrongBytes(f"ended after {self.received} of {self.sent} bytes")
+        self.ended.set()
 
     async def _send(
         self, sock: trio.abc.HalfCloseableStream, until: trio.Event, under_way: bytearray
@@ -88,3 +99,5 @@ class Conversation:
             raise WrongBytes(f"not what was sent, within {len(data)} bytes from {self.received} on")
         del under_way[: len(data)]
         self.received += len(data)
+        self._arrived.set()
+        self._arrived = trio.Event()
