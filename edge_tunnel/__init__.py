@@ -28,6 +28,7 @@ tests/test_rooms.py holds that.
 
 from __future__ import annotations
 
+from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.config import (
     ConfigFileError,
     EdgeConfig,
@@ -58,13 +59,14 @@ from edge_tunnel.errors import (
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.reasons import Reason
 from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
 
 __all__ = [
     "ConfigError",
     "ConfigFileError",
+    "DevelopmentKey",
     "Edge",
     "EdgeConfig",
     "EdgeStatistics",
@@ -95,7 +97,6 @@ __all__ = [
     "TunnelStream",
     "__version__",
     "load_config",
-    "one_key",
     "open_edge",
     "open_remote",
 ]

@@ -27,6 +27,7 @@ _TEXTS = {
     25: "the other end left",
     26: "sent more than it was allowed to",
     27: "idle for too long",
+    28: "the session has ended",
     40: "the service refused the connection",
     41: "the service could not be reached",
     42: "the connection was reset",
@@ -56,6 +57,7 @@ class Reason(enum.IntEnum):
     PEER_LEFT = 25
     FLOW_CONTROL = 26
     IDLE = 27
+    SESSION_ENDED = 28
 
     CONNECTION_REFUSED = 40
     UNREACHABLE = 41

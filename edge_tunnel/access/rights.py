@@ -138,6 +138,13 @@ class Authority(ABC):
     def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:
         """Whether this remote may use this service of this thing now, and how far."""
 
+    def began(self, tunnel: bytes, now: float) -> float:  # noqa: ARG002
+        """When a tunnel, which this node did not know, was opened, in Unix seconds.
+
+        `now` for a new one. One that comes from another node is known to a cluster's store.
+        """
+        return now
+
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:  # noqa: ARG002
         """The services that the policy names for this thing."""
         return ()

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.cli.addresses import is_loopback, parse_address
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
 from edge_tunnel.cli.cluster import (
@@ -26,7 +27,7 @@ from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.hop import HopSettings
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import dial_hops
 
 __all__ = ["add_parser", "run"]
@@ -137,7 +138,7 @@ async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
 
 async def _start(config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter) -> Node:
     """A node that is alone, or one that is known to the others."""
-    authenticate = one_key(config.dev_key.reveal())
+    authenticate = DevelopmentKey(config.dev_key.reveal())
     cluster = config.cluster
     if cluster is None:
         node = Node(_settings(config), authenticate)

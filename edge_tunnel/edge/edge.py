@@ -19,6 +19,7 @@ import trio
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.edge.idle import IdleWatch
+from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
@@ -36,6 +37,7 @@ from edge_tunnel.protocol.frames import (
     Bound,
     Close,
     LinkFrame,
+    Services,
     StreamFrame,
     TunnelFrame,
     Unbind,
@@ -101,8 +103,7 @@ class Edge(Endpoint):
         super().__init__(_settings(config), make_dial(config))
         self.config = config
         self._make_dial = make_dial
-        self._own_services = dict(services)
-        self._services = {**_offered(config), **services}
+        self._offered = Offered(_listed(config), services)
         self._nursery = nursery
         # The edge issues the epochs of its binds. The clock makes those of a restarted process
         # higher; where the clock went back, the node says which epoch is to be beaten.
@@ -148,7 +149,11 @@ class Edge(Endpoint):
         self.send(Bind(thing, self._bind_epoch))
 
     def on_link_frame(self, frame: LinkFrame) -> None:
-        if not isinstance(frame, (Bound, Unbound)):
+        if isinstance(frame, Services):
+            self._offered.policy(frame)
+            for tunnel in list(self.tunnels.values()):
+                self._adopt(tunnel)
+        elif not isinstance(frame, (Bound, Unbound)):
             super().on_link_frame(frame)
         elif frame.thing not in self.config.things:
             pass  # the answer to a bind that the configuration has taken back, if to any
@@ -203,16 +208,14 @@ class Edge(Endpoint):
             return Reason.UNKNOWN_TUNNEL, ""
         if frame.thing not in self.config.things:
             return Reason.NO_SUCH_THING, f"{frame.thing} is not served here"
-        if frame.service not in self._services:
-            text = f"the device does not offer {frame.service!r}; it offers {self._offer()}"
+        if self._offered.find(frame.thing, frame.service) is None:
+            offer = ", ".join(self._offered.names(frame.thing)) or "nothing"
+            text = f"the device does not offer {frame.service!r}; it offers {offer}"
             return Reason.SERVICE_NOT_ALLOWED, text
         if limit is not None and len(self.tunnels) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
             return Reason.REFUSED_BY_DEVICE, text
         return None
-
-    def _offer(self) -> str:
-        return ", ".join(sorted(self._services)) or "nothing"
 
     def _take(self, link: Link, frame: Attach) -> tuple[Reason, str] | None:
         settings = self.config.tunnel
@@ -257,7 +260,7 @@ class Edge(Endpoint):
         """One stream, from OPEN to its end."""
         assert isinstance(tunnel, EdgeTunnel)
         stream = TunnelStream(core)
-        target = self._services.get(tunnel.service)
+        target = self._offered.find(tunnel.thing, tunnel.service)
         about = {**_about(tunnel), "stream": core.id}
         try:
             if isinstance(target, Service):
@@ -322,7 +325,7 @@ class Edge(Endpoint):
         changed = changes(self.config, config)
         if changed.needs_reconnect:
             self.reconnect(_settings(config), self._make_dial(config))
-        self._services = {**_offered(config), **self._own_services}
+        self._offered.configure(_listed(config))
         self.config, old = config, self.config
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
@@ -334,7 +337,8 @@ class Edge(Endpoint):
         assert isinstance(tunnel, EdgeTunnel)
         tunnel.resume_timeout = self.config.tunnel.resume_timeout
         tunnel.max_streams = self.config.tunnel.max_streams
-        if tunnel.service not in self._services or tunnel.thing not in self.config.things:
+        offered = self._offered.find(tunnel.thing, tunnel.service)
+        if offered is None or tunnel.thing not in self.config.things:
             tunnel.close(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
             self.tell(tunnel)
 
@@ -411,7 +415,7 @@ def _refuse(link: Link, frame: Attach, reason: Reason, text: str = "") -> None:
     link.outlet.push(encode(Close(frame.tunnel, 0, frame.epoch, reason, clip(text))))
 
 
-def _offered(config: EdgeConfig) -> dict[str, ServiceTarget]:
+def _listed(config: EdgeConfig) -> dict[str, ServiceTarget]:
     return {service.name: service for service in config.services}
 
 

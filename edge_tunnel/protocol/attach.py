@@ -64,6 +64,7 @@ class RemoteTunnel(Tunnel):
         self._asked = now  # when it went
         self._far_window = 0
         self._last_stream = 0
+        self.max_streams = MAX_STREAMS  # at once; the policy may allow fewer
 
     def attach(self, outlet: Outlet, now: float) -> None:
         """Ask for an attach through this link. Bytes flow when TunnelAttached comes.
@@ -119,9 +120,11 @@ class RemoteTunnel(Tunnel):
         """A new stream; what is written to it goes out at once, before the service answered.
 
         Raises:
-          LocalProtocolError: the tunnel was never attached, is closed, or has MAX_STREAMS.
+          LocalProtocolError: the tunnel was never attached, is closed, or has `max_streams`.
         """
-        if self._fresh or self.closed or len(self.streams) >= MAX_STREAMS:
+        if len(self.streams) >= self.max_streams:
+            raise LocalProtocolError(f"{self.max_streams} streams at once are allowed")
+        if self._fresh or self.closed:
             raise LocalProtocolError(f"no stream can be opened: {self!r}")
         self._last_stream += 1
         self.opened += 1

@@ -35,6 +35,7 @@ from edge_tunnel.protocol.frames import (
     Echo,
     End,
     Frame,
+    Grant,
     Hello,
     Join,
     Kind,
@@ -44,6 +45,8 @@ from edge_tunnel.protocol.frames import (
     Position,
     Probe,
     Reset,
+    ServiceOffer,
+    Services,
     Stop,
     Unbind,
     Unbound,
@@ -93,6 +96,21 @@ def _bulk(value: object) -> bool:
     return type(value) is bytes and 0 < len(value) <= MAX_DATA
 
 
+def _services(value: object) -> bool:
+    return type(value) is tuple and len(value) <= _MAX_NAMES and all(map(_service, value))
+
+
+def _service(value: object) -> bool:
+    return (
+        type(value) is tuple
+        and len(value) == 3
+        and _name(value[0])
+        and _name(value[1])
+        and _number(value[2])
+        and value[2] <= 65_535
+    )
+
+
 def _tunnel_itself(value: object) -> bool:
     return type(value) is int and value == 0
 
@@ -137,12 +155,14 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.UNBIND: (Unbind, (_name, _number)),
     Kind.DRAIN: (Drain, (_number, _text)),
     Kind.JOIN: (Join, (_number, _number, _name, _name, _text, _number, _names)),
+    Kind.SERVICES: (Services, (_name, _services)),
     Kind.ATTACH: (Attach, (*_OF_TUNNEL, _name, _name, _flag, _proof, _number, _positions, _proof)),
     Kind.ATTACHED: (Attached, (*_OF_TUNNEL, _number, _number, _positions, _proof)),
     Kind.DETACHED: (Detached, (*_OF_TUNNEL, _number, _text)),
     Kind.CLOSE: (Close, (*_OF_TUNNEL, _number, _text)),
     Kind.PROBE: (Probe, (*_OF_TUNNEL, _number)),
     Kind.ECHO: (Echo, (*_OF_TUNNEL, _number)),
+    Kind.GRANT: (Grant, (*_OF_TUNNEL, _number, _number, _text)),
     Kind.DATA: (Data, (*_OF_STREAM, _number, _bulk)),
     Kind.CREDIT: (Credit, (*_OF_STREAM, _number, _number)),
     Kind.END: (End, (*_OF_STREAM, _number)),
@@ -187,6 +207,8 @@ def decode(message: bytes) -> Frame:
     frame = cls(*known)
     if resuming:
         frame = frame._replace(positions=tuple(Position(*each) for each in frame.positions))
+    elif cls is Services:
+        frame = frame._replace(services=tuple(ServiceOffer(*each) for each in frame.services))
     return cast("Frame", frame)
 
 

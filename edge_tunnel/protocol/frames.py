@@ -30,6 +30,7 @@ __all__ = [
     "Echo",
     "End",
     "Frame",
+    "Grant",
     "Hello",
     "Join",
     "Kind",
@@ -40,6 +41,8 @@ __all__ = [
     "Position",
     "Probe",
     "Reset",
+    "ServiceOffer",
+    "Services",
     "Stop",
     "StreamFrame",
     "TunnelFrame",
@@ -83,12 +86,14 @@ class Kind(enum.IntEnum):
     UNBIND = 9
     DRAIN = 10
     JOIN = 11
+    SERVICES = 15
     ATTACH = 16
     ATTACHED = 17
     DETACHED = 18
     CLOSE = 19
     PROBE = 20
     ECHO = 21
+    GRANT = 22
     DATA = 32
     CREDIT = 33
     END = 34
@@ -187,6 +192,24 @@ class Drain(NamedTuple):
     text: str
 
 
+class ServiceOffer(NamedTuple):
+    """A service that the policy names for a thing."""
+
+    name: str
+    host: str
+    port: int
+
+
+class Services(NamedTuple):
+    """Node -> edge: what the policy names for this thing; for devices without a list of their own.
+
+    Only to an edge whose HELLO named the feature ``services``. The device decides.
+    """
+
+    thing: str
+    services: tuple[ServiceOffer, ...]
+
+
 class Join(NamedTuple):
     """Node -> node, first on each hop: who I am and what I speak. Answered as HELLO is."""
 
@@ -264,6 +287,27 @@ class Close(NamedTuple):
     epoch: int
     reason: int
     text: str
+
+
+class Grant(NamedTuple):
+    """Node -> remote: how far the policy lets this tunnel go. 0 and "": no limit, no token.
+
+    Only to a remote whose HELLO named the feature ``grants``.
+    """
+
+    tunnel: bytes
+    stream: int
+    epoch: int
+    max_streams: int
+    ends_ms: int
+    """Milliseconds from now until the tunnel is ended."""
+
+    token: str
+    """To be shown as the key from now on: a ticket is good for one greeting."""
+
+    def __repr__(self) -> str:
+        what = f"max_streams={self.max_streams} ends_ms={self.ends_ms}"
+        return f"Grant({self.tunnel.hex()[:8]} {what}, token hidden)"
 
 
 class Probe(NamedTuple):
@@ -352,8 +396,8 @@ class Accept(NamedTuple):
 
 
 LinkFrame: TypeAlias = (
-    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join
+    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join | Services
 )
-TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo
+TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo | Grant
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept
 Frame: TypeAlias = LinkFrame | TunnelFrame | StreamFrame

@@ -30,8 +30,12 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain",)
-"""Optional features that this version can negotiate. drain: a node may send DRAIN."""
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services")
+"""Optional features that this version can negotiate.
+
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
+SERVICES to an edge.
+"""
 
 ROLES: Final = ("edge", "remote")
 

@@ -6,25 +6,26 @@ library. What a message means is the business of `traffic`; how nodes reach each
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import Credentials, PeerCertificate
+from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
-from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
+from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
+from edge_tunnel.protocol.greeting import FEATURES
 from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
@@ -36,12 +37,9 @@ from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Authenticate", "Node", "NodeSettings", "one_key"]
+__all__ = ["Node", "NodeSettings"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
-
-Authenticate: TypeAlias = Callable[[Credentials], bool]
-"""Whether an endpoint that shows these may link."""
 
 _SHORTEST_SILENCE: Final = 1.0
 """Seconds; below it a busy node would take itself for a dead network."""
@@ -78,10 +76,8 @@ class NodeSettings:
     demands: Demands = field(default_factory=Demands)
 
 
-def one_key(key: str) -> Authenticate:
-    """Development mode: one key for all. Compared in constant time."""
-    expected = key.encode()
-    return lambda shown: hmac.compare_digest(shown.key.encode(), expected)
+_CHECK: Final = 1.0
+"""Seconds between two looks at which tunnels' time is over."""
 
 
 class Node:
@@ -90,7 +86,7 @@ class Node:
     def __init__(
         self,
         settings: NodeSettings,
-        authenticate: Authenticate,
+        authority: Authority,
         registry: Whereabouts | None = None,
         hop_dial: HopDial | None = None,
     ) -> None:
@@ -103,10 +99,12 @@ class Node:
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
 
-        self.traffic = Traffic(Registry() if registry is None else registry, self.notices.emit)
+        self.authority = authority
+        registry = Registry() if registry is None else registry
+        self.traffic = Traffic(registry, authority, self.notices.emit)
+        authority.on_change = self._judge_again
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
-        self._authenticate = authenticate
-        self._links: dict[Link, Hello] = {}
+        self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
 
     def _make_hops(self, dial: HopDial) -> Hops:
@@ -176,8 +174,10 @@ class Node:
     ) -> None:
         """Listen and serve until cancelled. Raises OSError if the address cannot be used."""
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-        task_status.started(listeners)
-        await trio.serve_listeners(self._accept, listeners)
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(self.watch_rights)
+            task_status.started(listeners)
+            await trio.serve_listeners(self._accept, listeners)
 
     async def _accept(self, sock: trio.SocketStream) -> None:
         if self._unauthenticated >= self.settings.max_unauthenticated:
@@ -217,16 +217,19 @@ class Node:
           greeted: set when the greeting is over, and well.
           certificate: what TLS has verified of the peer's.
         """
-        hello = await self._greet(transport, certificate)
-        if hello is None:
+        shown = partial(Credentials, certificate=certificate, address=transport.peer)
+        greeted_as = await self._greet(transport, shown)
+        if greeted_as is None:
             return
+        hello, principal = greeted_as
         if greeted is not None:
             self._unauthenticated -= 1
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
-        port = Port(hello.role, transport.peer, link.outlet)
-        self._links[link] = hello
+        features = set(hello.features) & set(FEATURES)
+        port = Port(hello.role, transport.peer, link.outlet, principal, features)
+        self._links[link] = port
         reason = "the node was stopped"
         try:
             await link.run(partial(self.traffic.on_message, port))
@@ -237,38 +240,60 @@ class Node:
             self.traffic.lost(port, reason)
 
     async def _greet(
-        self, transport: Transport, certificate: PeerCertificate | None
-    ) -> Hello | None:
-        """The accepted HELLO; None if the link was refused, or lost."""
+        self, transport: Transport, shown: Callable[..., Credentials]
+    ) -> tuple[Hello, Principal] | None:
+        """The accepted HELLO, and who said it; None if the link was refused, or lost."""
         with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
             try:
                 hello = decode(await transport.receive())
-                answer = self._answer(hello, transport.peer, certificate)
+                answer = self._answer(hello)
+                if isinstance(hello, Hello) and isinstance(answer, Welcome):
+                    who = await self.authority.admit(shown(role=hello.role, key=hello.key))
+                    if isinstance(who, Principal):
+                        await transport.send(encode(answer))
+                        return hello, who
+                    answer = Bye(who.reason, clip(who.text), 0)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
                 await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
                 return None
-            if isinstance(hello, Hello) and isinstance(answer, Welcome):
-                return hello
             assert isinstance(answer, Bye)
             _log.warning("%s refused: %s", transport.peer, answer.text)
         return None
 
-    def _answer(
-        self, hello: Frame, address: str, certificate: PeerCertificate | None
-    ) -> Welcome | Bye:
+    def _answer(self, hello: Frame) -> Welcome | Bye:
+        """To all of HELLO but its key."""
         if not isinstance(hello, Hello):
             return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        answer = answer_greeting(hello, self.settings.name, self.settings.demands)
-        shown = Credentials(
-            role=hello.role, key=hello.key, certificate=certificate, address=address
-        )
-        if isinstance(answer, Welcome) and not self._authenticate(shown):
-            return Bye(Reason.NOT_AUTHORISED, "the key is not accepted here", 0)
-        return answer
+        return answer_greeting(hello, self.settings.name, self.settings.demands)
+
+    # -- rights
+
+    async def watch_rights(self) -> None:
+        """End tunnels whose time is over; `serve` does it."""
+        while True:
+            await trio.sleep(_CHECK)
+            self.traffic.guard.check(trio.current_time())
+            self._end_links()
+
+    def _judge_again(self) -> None:
+        """Keys or policy have changed: what lost its right ends now."""
+        self.traffic.guard.judge_tunnels()
+        self._end_links()
+        for port in self._links.values():
+            if port.role == "edge":
+                self.traffic.judge_binds(port)
+
+    def _end_links(self) -> None:
+        """Of those who would not be admitted any more: their key is revoked, or over."""
+        for link, port in self._links.items():
+            assert port.principal is not None
+            denial = self.authority.still(port.principal)
+            if denial is not None:
+                link.end(denial.reason, clip(denial.text))
 
     # -- the end
 
@@ -288,7 +313,7 @@ class Node:
     async def _ask_to_go(self, timeout: float) -> None:
         end = trio.current_time() + timeout
         batch, pause = _DRAIN_BATCH
-        willing = [link for link, hello in self._links.items() if "drain" in hello.features]
+        willing = [link for link, port in self._links.items() if "drain" in port.features]
         for start in range(0, len(willing), batch):
             if start:
                 await trio.sleep(pause)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from edge_tunnel.access.rights import Principal
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Frame
 from edge_tunnel.protocol.outlet import Outlet
@@ -17,10 +19,29 @@ __all__ = ["Port"]
 class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
-    __slots__ = ("binds", "is_hop", "outlet", "peer", "role", "routes", "waiting")
+    __slots__ = (
+        "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes", "waiting",
+    )  # fmt: skip
 
-    def __init__(self, role: str, peer: str, outlet: Outlet) -> None:
-        """`role`: ``edge`` or ``remote``; ``node`` for a hop, and `peer` is that node's name."""
+    def __init__(
+        self,
+        role: str,
+        peer: str,
+        outlet: Outlet,
+        principal: Principal | None = None,
+        features: Collection[str] = (),
+    ) -> None:
+        """Make a port.
+
+        Args:
+          role: ``edge`` or ``remote``; ``node`` for a hop.
+          peer: its address; the node's name for a hop.
+          outlet: where its frames go.
+          principal: who it was admitted as; None for a hop: the other node has asked already.
+          features: those of the greeting that both ends know.
+        """
+        self.principal = principal
+        self.features = frozenset(features)
         self.role = role
         self.is_hop = role == "node"
         self.peer = peer

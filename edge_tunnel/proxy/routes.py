@@ -16,12 +16,13 @@ ends are both behind hops would take two of them; it is forgotten.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
@@ -76,14 +77,16 @@ class Candidate(NamedTuple):
     message: bytes
     remote: Port
     edge: Port
+    permit: Permit | None
+    """None over a hop: the remote's node has one."""
 
 
 class Route:
     """One tunnel at this node."""
 
     __slots__ = (
-        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "queues", "remote",
-        "service", "thing", "tunnel",
+        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
+        "remote", "service", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -94,6 +97,7 @@ class Route:
         self.edge: Port | None = None
         self.remote: Port | None = None
         self.candidates: dict[int, Candidate] = {}  # by epoch; all above `epoch`
+        self.permit: Permit | None = None  # of the remote, if it is linked here
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
@@ -116,9 +120,23 @@ class Routes:
     def __len__(self) -> int:
         return len(self._routes)
 
+    def __iter__(self) -> Iterator[Route]:
+        return iter(list(self._routes.values()))
+
+    def get(self, tunnel: bytes) -> Route | None:
+        """The tunnel with this id, if it is here."""
+        return self._routes.get(tunnel)
+
     # -- attaching
 
-    def attach(self, frame: Attach, message: bytes, remote: Port, edge: Port) -> None:
+    def attach(
+        self,
+        frame: Attach,
+        message: bytes,
+        remote: Port,
+        edge: Port,
+        permit: Permit | None = None,
+    ) -> None:
         """A remote asks: make it the candidate, and let the edge decide."""
         route = self._routes.get(frame.tunnel)
         if route is None:
@@ -128,7 +146,7 @@ class Routes:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES:
             return
-        route.candidates[frame.epoch] = Candidate(frame, message, remote, edge)
+        route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
@@ -143,6 +161,7 @@ class Routes:
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
         route.epoch, route.edge, route.remote = frame.epoch, edge, candidate.remote
+        route.permit = candidate.permit
         for epoch in [each for each in route.candidates if each <= frame.epoch]:
             self._drop_candidate(route, epoch)
         for port in old:
@@ -193,11 +212,7 @@ class Routes:
             target.outlet.ready(queue)
 
     def _overrun(self, route: Route, text: str) -> None:
-        close = Close(route.tunnel, 0, route.epoch, Reason.FLOW_CONTROL, text)
-        for port in (route.edge, route.remote):
-            if port is not None:
-                port.send(close)
-        self._remove(route, close.reason, text)
+        self.end(route, Reason.FLOW_CONTROL, text)
 
     # -- ending
 
@@ -227,6 +242,17 @@ class Routes:
         self._drop_candidate(route, frame.epoch)
         if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
+
+    def end(self, route: Route, reason: Reason, text: str) -> None:
+        """The node ends a tunnel: both ends are told, and those of attaches under way."""
+        close = Close(route.tunnel, 0, route.epoch, reason, clip(text))
+        for port in (route.edge, route.remote):
+            if port is not None:
+                port.send(close)
+        for epoch, candidate in route.candidates.items():
+            for port in (candidate.edge, candidate.remote):
+                port.send(close._replace(epoch=epoch))
+        self._remove(route, reason, text)
 
     def lost(self, port: Port, text: str) -> None:
         """A link is gone: detach its tunnels, and tell the other ends to wait."""

@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.rights import Authority
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import check_data, decode, peek
@@ -26,14 +27,21 @@ from edge_tunnel.protocol.frames import (
     Bye,
     Close,
     Detached,
+    End,
     Frame,
+    Grant,
     Kind,
+    Open,
     Ping,
     Pong,
+    Reset,
     Unbind,
     Unbound,
+    clip,
 )
+from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -49,10 +57,13 @@ _MAX_BINDS: Final = 4096
 class Traffic:
     """The tables of a node, and what changes them."""
 
-    def __init__(self, registry: Whereabouts, emit: Callable[..., None]) -> None:
+    def __init__(
+        self, registry: Whereabouts, authority: Authority, emit: Callable[..., None]
+    ) -> None:
         """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes."""
         self.registry = registry
         self.routes = Routes(emit)
+        self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
         self.hops: Hops | None = None
         self._emit = emit
@@ -113,14 +124,37 @@ class Traffic:
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             self._detached(port, frame, message)
+        elif isinstance(frame, Grant):
+            raise RemoteProtocolError("only a node sends Grant, and to its remote")
         else:
+            self._count(frame, port)
             self.routes.forward(head, message, port)
+
+    def _count(self, frame: Frame, port: Port) -> None:
+        """How many streams a tunnel has, where the policy limits them."""
+        if not isinstance(frame, (Open, End, Reset)):
+            return
+        route = self.routes.get(frame.tunnel)
+        if route is None or route.permit is None or frame.epoch != route.epoch:
+            return
+        if isinstance(frame, Open) and port is route.remote:
+            if not route.permit.opened(frame.stream):
+                text = f"the policy allows {route.permit.grant.max_streams} streams at once"
+                self.routes.end(route, Reason.TOO_MANY_STREAMS, text)
+        elif isinstance(frame, End) and port in (route.edge, route.remote):
+            route.permit.ended(frame.stream, by_edge=port is route.edge)
+        elif isinstance(frame, Reset) and port in (route.edge, route.remote):
+            route.permit.reset(frame.stream)
 
     # -- things
 
     def _bind(self, port: Port, frame: Bind) -> None:
         if len(port.binds) >= _MAX_BINDS:
             port.send(Unbound(frame.thing, 0, Reason.TOO_MANY, f"{_MAX_BINDS} things are bound"))
+            return
+        denial = self.guard.refuses_bind(port, frame.thing)
+        if denial is not None:
+            port.send(Unbound(frame.thing, 0, denial.reason, clip(denial.text)))
             return
         holds, epoch, loser = self.registry.bind(frame.thing, frame.epoch, port)
         if not holds:
@@ -130,6 +164,7 @@ class Traffic:
         if loser is not None:
             self._displaced(frame.thing, epoch, loser)
         port.send(Bound(frame.thing, epoch))
+        self.guard.offer(port, frame.thing)
         self._emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
         self._moved(frame.thing)
 
@@ -155,13 +190,28 @@ class Traffic:
         for waiting in self.waiting.bound(thing):
             self._attach(waiting.remote, waiting.frame, waiting.message)
 
+    def judge_binds(self, port: Port) -> None:
+        """Take those things from an edge that it may serve no longer."""
+        for thing, denial in self.guard.lost_binds(port):
+            epoch = port.binds[thing]
+            self._unbind(port, thing)
+            port.send(Unbound(thing, epoch, denial.reason, clip(denial.text)))
+            self.routes.displaced(port, thing)
+
     # -- attaching
 
     def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
-        """From a remote, or over a hop from a remote's node."""
+        """From a remote, or over a hop from a remote's node, which has judged it."""
+        permit = None if port.is_hop else self.guard.permit(port, frame, trio.current_time())
+        if isinstance(permit, Close):
+            port.send(permit)
+        else:
+            self._send_on(port, frame, message, permit)
+
+    def _send_on(self, port: Port, frame: Attach, message: bytes, permit: Permit | None) -> None:
         where = self.registry.locate(frame.thing)
         if isinstance(where, Port):
-            self.routes.attach(frame, message, port, where)
+            self.routes.attach(frame, message, port, where, permit)
         elif where is None:
             self._wait(port, frame, message)
         elif port.is_hop:  # never two hops
@@ -169,7 +219,7 @@ class Traffic:
             port.send(Detached(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text[:1024]))
         else:
             assert self.hops is not None
-            self.routes.attach(frame, message, port, self.hops.to(where))
+            self.routes.attach(frame, message, port, self.hops.to(where), permit)
 
     def _wait(self, port: Port, frame: Attach, message: bytes) -> None:
         refusal = self.waiting.enter(frame, message, port, trio.current_time())

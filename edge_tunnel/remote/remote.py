@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -18,9 +18,11 @@ from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, T
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import RemoteTunnel
+from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, StreamFrame, TunnelFrame
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
     AttachLost,
@@ -180,6 +182,25 @@ class Remote(Endpoint):
         return not any(
             tunnel.detached_since is not None and tunnel.detached_since >= self.linked_at
             for tunnel in self.tunnels.values()
+        )
+
+    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+        if not isinstance(frame, Grant):
+            super().on_tunnel_frame(link, tunnel, frame)
+        elif frame.epoch == tunnel.epoch:
+            self._on_grant(tunnel, frame)
+
+    def _on_grant(self, tunnel: Tunnel, frame: Grant) -> None:
+        """How far the policy lets the tunnel go."""
+        assert isinstance(tunnel, RemoteTunnel)
+        tunnel.max_streams = frame.max_streams or MAX_STREAMS
+        if frame.token:
+            self.settings = replace(self.settings, key=frame.token)
+        self.notices.emit(
+            "granted",
+            tunnel=tunnel.id.hex(),
+            max_streams=frame.max_streams or None,
+            seconds=frame.ends_ms / 1000 if frame.ends_ms else None,
         )
 
     def on_refused(self, error: LinkRefused) -> None:

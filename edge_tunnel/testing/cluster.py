@@ -12,13 +12,14 @@ from functools import partial
 
 import trio
 
+from edge_tunnel.access.rights import Authority, DevelopmentKey
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
 from edge_tunnel.proxy.hop import HopDial, HopSettings
-from edge_tunnel.proxy.node import Node, NodeSettings, one_key
+from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.testing.registry import RegistryView, SharedRegistry
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 from edge_tunnel.testing.wire import WireStream, wire_pair
@@ -42,7 +43,14 @@ class Line:
 class Cluster:
     """Nodes by name. A name is dialled as the URL ``mem://NAME``. Use `open_cluster`."""
 
-    def __init__(self, nursery: trio.Nursery, *, websocket: bool, capacity: int) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        websocket: bool,
+        capacity: int,
+        authority: Callable[[], Authority],
+    ) -> None:
         self.nodes: dict[str, Node] = {}
         self.links: dict[str, list[Line]] = {}
         """The client's ends of the live links, by who dialled."""
@@ -60,6 +68,7 @@ class Cluster:
         self._nursery = nursery
         self._websocket = websocket
         self._capacity = capacity
+        self._authority = authority
         self._serving: dict[str, set[trio.CancelScope]] = {}
         self._cut_next: dict[str, int] = {}
 
@@ -69,10 +78,11 @@ class Cluster:
             self.registry.expire(name)  # a node that comes back revokes its old lease
         settings = NodeSettings(name=name, hops=HopSettings(key=KEY))
         view = self.registry.join(name)
-        node = self.nodes[name] = Node(settings, one_key(KEY), view, self._hop_dial(name))
+        node = self.nodes[name] = Node(settings, self._authority(), view, self._hop_dial(name))
         self._serving[name] = set()
         assert node.hops is not None
         self._nursery.start_soon(self._run, name, node.hops.run)
+        self._nursery.start_soon(self._run, name, node.watch_rights)
         return node
 
     def kill(self, name: str = "node") -> None:
@@ -214,7 +224,10 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    *names: str, websocket: bool = False, capacity: int = 256 * 1024
+    *names: str,
+    websocket: bool = False,
+    capacity: int = 256 * 1024,
+    authority: Callable[[], Authority] = lambda: DevelopmentKey(KEY),
 ) -> AsyncIterator[Cluster]:
     """A cluster for the length of the block, with these nodes started (one, if none is named).
 
@@ -222,9 +235,10 @@ async def open_cluster(
       names: the nodes.
       websocket: links are real WebSockets over a bounded byte stream; else they carry messages.
       capacity: bytes that one way of a link holds.
+      authority: makes what each node asks who may do what; `KEY` opens everything if left out.
     """
     async with open_plain_nursery() as nursery:
-        cluster = Cluster(nursery, websocket=websocket, capacity=capacity)
+        cluster = Cluster(nursery, websocket=websocket, capacity=capacity, authority=authority)
         for name in names or ("node",):
             cluster.start(name)
         yield cluster

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import LinkLost, Node, NodeSettings, TunnelStream, one_key, open_remote
+from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, TunnelStream, open_remote
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.websocket import open_client, serve
@@ -107,7 +107,7 @@ async def test_rst_before_accept_leaves_the_server_alive(bytes_sent: int) -> Non
     )
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            node = Node(NodeSettings(), one_key("k"))
+            node = Node(NodeSettings(), DevelopmentKey("k"))
             listeners = await nursery.start(node.serve, "127.0.0.1", 0)
             port = listeners[0].socket.getsockname()[1]
             for _ in range(50):

@@ -26,6 +26,7 @@ _TYPES: dict[codec.Check, str] = {
     codec._bulk: "bulk",
     codec._stream: "stream",
     codec._positions: "positions",
+    codec._services: "services",
 }
 
 

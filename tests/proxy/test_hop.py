@@ -14,13 +14,13 @@ import trustme
 
 from edge_tunnel import (
     ConfigError,
+    DevelopmentKey,
     LinkLost,
     Node,
     NodeSettings,
     Notice,
     Reason,
     RemoteProtocolError,
-    one_key,
 )
 from edge_tunnel.config.versions import Demand, Demands
 from edge_tunnel.link.transport import Transport
@@ -583,7 +583,7 @@ def make_node(name: str, ports: dict[str, int], tls: HopTls | None, key: str = "
         return ("127.0.0.1", ports[node]) if node in ports else None
 
     settings = NodeSettings(name=name, hops=HopSettings(key=key))
-    return Node(settings, one_key("k"), None, dial_hops(address, tls))
+    return Node(settings, DevelopmentKey("k"), None, dial_hops(address, tls))
 
 
 async def joined(ports: dict[str, int], dialler: Node, target: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import Node, NodeSettings, one_key
+from edge_tunnel import DevelopmentKey, Node, NodeSettings
 from edge_tunnel.link.splice import reset_socket
 from edge_tunnel.testing.wire import WireStream, wire_pair
 
@@ -31,7 +31,7 @@ async def visiting(node: Node) -> AsyncIterator[WireStream]:
 
 
 def make_node(**settings: float) -> Node:
-    return Node(NodeSettings(**settings), one_key("k"))  # type: ignore[arg-type]
+    return Node(NodeSettings(**settings), DevelopmentKey("k"))  # type: ignore[arg-type]
 
 
 async def everything(stream: WireStream) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import LinkLost, Node, NodeSettings, Reason, one_key
-from edge_tunnel.access.rights import Credentials, PeerCertificate
+from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, Reason
+from edge_tunnel.access.rights import Credentials, Denial, PeerCertificate, Principal
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Attach,
@@ -74,7 +74,7 @@ def attached(epoch: int = 1) -> Attached:
 async def running(**settings: float) -> AsyncIterator[tuple[Node, trio.Nursery]]:
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
-            yield Node(NodeSettings(**settings), one_key("k")), nursery  # type: ignore[arg-type]
+            yield Node(NodeSettings(**settings), DevelopmentKey("k")), nursery  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
 
 
@@ -112,11 +112,12 @@ async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
     certificate = PeerCertificate(names=("t.example",), fingerprint="ab" * 32, not_after=1e9)
     shown: list[Credentials] = []
 
-    def refuse(credentials: Credentials) -> bool:
-        shown.append(credentials)
-        return False
+    class Refuse(DevelopmentKey):
+        async def admit(self, credentials: Credentials) -> Principal | Denial:
+            shown.append(credentials)
+            return Denial(reason=Reason.NOT_AUTHORISED, text="no")
 
-    node = Node(NodeSettings(), refuse)
+    node = Node(NodeSettings(), Refuse("k"))
     far, near = transport_pair(peers=("192.0.2.7:4711", "node"))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -170,7 +171,7 @@ async def test_unauthenticated_connections_are_capped() -> None:
     """Beyond the cap a connection is closed at once; those that greeted do not count."""
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            node = Node(NodeSettings(max_unauthenticated=2), one_key("k"))
+            node = Node(NodeSettings(max_unauthenticated=2), DevelopmentKey("k"))
             listeners = await nursery.start(node.serve, "127.0.0.1", 0)
             port = listeners[0].socket.getsockname()[1]
             guests = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]

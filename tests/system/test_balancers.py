@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge_tunnel import Node, NodeSettings, one_key, open_edge, open_remote
+from edge_tunnel import DevelopmentKey, Node, NodeSettings, open_edge, open_remote
 from edge_tunnel.config.model import EdgeConfig, Server
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.testing.processes import Child
@@ -168,7 +168,7 @@ async def test_a_stream_outlives_the_node_behind_the_balancer(
 async def test_a_drain_behind_haproxy_is_not_noticed(tmp_path: Path) -> None:
     """HAProxy cuts nothing of a node that drains; both ends go by the same URL to the other."""
     key = "k"
-    nodes = [Node(NodeSettings(name=name), one_key(key)) for name in "ab"]
+    nodes = [Node(NodeSettings(name=name), DevelopmentKey(key)) for name in "ab"]
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             ports = []

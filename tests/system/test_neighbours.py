@@ -19,7 +19,15 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import EdgeConfig, Node, NodeSettings, Secret, Server, one_key, open_edge
+from edge_tunnel import (
+    DevelopmentKey,
+    EdgeConfig,
+    Node,
+    NodeSettings,
+    Secret,
+    Server,
+    open_edge,
+)
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
@@ -174,7 +182,7 @@ async def test_a_node_of_today_asks_an_old_one(
             views = SharedRegistry(nursery)
             views.join("a").hear("t", None, _bind_at("a"))
             settings = NodeSettings(name="b", hops=HopSettings(key=KEY))
-            node = Node(settings, one_key(KEY), views.join("b"), dial)
+            node = Node(settings, DevelopmentKey(KEY), views.join("b"), dial)
             assert node.hops is not None
             await nursery.start(node.hops.run)
             near, far = transport_pair()

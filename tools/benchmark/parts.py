@@ -32,7 +32,7 @@ def say(**what: object) -> None:
 async def node(port: int = 0) -> None:
     """A proxy node."""
     settings = edge_tunnel.NodeSettings(name="benchmark")
-    served = edge_tunnel.Node(settings, edge_tunnel.one_key(KEY))
+    served = edge_tunnel.Node(settings, edge_tunnel.DevelopmentKey(KEY))
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(served.serve, HOST, port)
         say(port=listeners[0].socket.getsockname()[1])
