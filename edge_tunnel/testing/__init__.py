@@ -5,7 +5,8 @@ back-pressure), `transports` a bounded in-memory message transport with faults, 
 in one process that endpoints dial by name, with the `registry` that they share. All of them work in
 virtual time. `relay` and `processes` are for real ones: a TCP relay on loopback that can be cut,
 stalled and slowed down, and our commands with their JSON lines; `cluster_site` and `etcd` a cluster
-of processes, each of which can be killed, stopped and started again.
+of processes, each of which can be killed, stopped and started again; `conversation` compares bytes
+that go through all of it, and measures pauses.
 """
 
 from __future__ import annotations
