@@ -24,12 +24,13 @@ MAY_IMPORT = {
     "protocol": set(),
     "config": set(),
     "access": {"config"},
+    "audit": {"config"},
     "link": {"protocol", "config"},
     **{role: {"protocol", "config", "link"} for role in ROLES - {"proxy"}},
-    "proxy": {"protocol", "config", "access", "link"},
+    "proxy": {"protocol", "config", "access", "audit", "link"},
     "alwayson": {"protocol", "config", "link"},
-    "testing": {"protocol", "config", "access", "link"} | ROLES,
-    "cli": {"protocol", "config", "access", "link", "testing", "alwayson"} | ROLES,
+    "testing": {"protocol", "config", "access", "audit", "link"} | ROLES,
+    "cli": {"protocol", "config", "access", "audit", "link", "testing", "alwayson"} | ROLES,
 }
 MAX_LINES = 500
 UNUSED_WORDS = re.compile(r"(?i)(^|_)(managers?|helpers?|utils?|handlers?|misc)(_|$)")

@@ -19,9 +19,7 @@ from subprocess import run
 from mutants import ROOT, Mutant
 
 MUTANTS = {
-    "the epoch is ignored in the engine": Mutant(
-        "rows", '"result": "GREATER"', '"result": "EQUAL"'
-    ),
+    "the epoch is ignored in the engine": Mutant("rows", '{**own, "result": "GREATER"}', "own"),
     "the epoch is ignored in the map": Mutant(
         "directory", "if known is not None and new < known:", "if False:"
     ),
@@ -55,7 +53,31 @@ MUTANTS = {
     "a row of an earlier life stays": Mutant(
         "directory", "known.node == self.name and (ours is None or known > ours)", "False"
     ),
-    "a withdrawal deletes another's row": Mutant("rows", '"result": "EQUAL"', '"result": "LESS"'),
+    "a withdrawal deletes another's row": Mutant(
+        "rows", "_nested([own], success=[", '_nested([{**own, "result": "LESS"}], success=['
+    ),
+    "a guess writes whatever the rows are": Mutant(
+        "rows", "_nested(beliefs, success=operations)", "_nested([], success=operations)"
+    ),
+    "a guess takes an absent row for anything": Mutant(
+        "rows",
+        "        beliefs.append(_is(",
+        "        if row is not None: beliefs.append(_is(",
+    ),
+    "a guess believes what is to be written": Mutant(
+        "rows",
+        "_is(keys.things + wish.thing, row)",
+        "_is(keys.things + wish.thing, row and Claim(wish.epoch, node))",
+    ),
+    "a guess that was wrong is forgotten": Mutant(
+        "cluster", "            if not was_right:\n", "            if False:\n"
+    ),
+    "one right guess is taken for all": Mutant(
+        "cluster", "            if not was_right:\n", "            if not any(right):\n"
+    ),
+    "an own claim above the bind is written over": Mutant(
+        "directory", "return known is not None and known.node != self.name", "return False"
+    ),
     "epochs are not of fixed width": Mutant("rows", "{claim.epoch:0{_DIGITS}}", "{claim.epoch}"),
     "a snapshot leaves what is gone": Mutant(
         "directory",
@@ -89,7 +111,9 @@ MUTANTS = {
     "a renewal moves the end of claims back": Mutant(
         "lease", "max(self.until, sent + ttl)", "sent + ttl"
     ),
-    "binds are not batched": Mutant("cluster", "_BATCH: Final = 120", "_BATCH: Final = 1"),
+    "binds are not batched": Mutant(
+        "cluster", "self.to_announce(_GROUP * _GROUPS)", "self.to_announce(1)"
+    ),
     "a new lease does not carry the old binds": Mutant(
         "cluster", "            self.announce_all()\n", "            pass\n"
     ),

@@ -33,6 +33,9 @@ _LAST_WORDS: Final = 1.0
 _WORDS: Final[Mapping[str, str]] = {
     "asked_to_go": "{url} asks us to go to another node: {reason}",
     "attached": "attached to {service} of {thing}",
+    "audit_failed": "the audit log cannot be written ({reason}): {meanwhile}",
+    "audit_head": "the audit log has come to record {seq}, hash {head}",
+    "audit_recovered": "the audit log is written again; {lost} records were lost",
     "bind_refused": "{thing} was not bound: {reason}",
     "bound": "bound {thing}",
     "closed": "closed: {reason}",

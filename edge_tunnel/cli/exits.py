@@ -36,7 +36,8 @@ class Exit(enum.IntEnum):
 _MEANINGS: Final = {
     Exit.DONE: "done, or ended by SIGTERM or SIGINT",
     Exit.USAGE: "the command line is wrong",
-    Exit.UNREADABLE: "the text of a configuration cannot be read (check-config)",
+    Exit.UNREADABLE: "the text of a configuration cannot be read (check-config), or an audit log\n"
+    "       is not as it was written (audit verify)",
     Exit.NO_SUCH_THING: "no such thing: no device is bound under that name",
     Exit.SERVICE_NOT_ALLOWED: "the service is not on the device's list",
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",

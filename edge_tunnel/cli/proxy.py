@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +12,10 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import DevelopmentKey
+from edge_tunnel.audit.records import Audit
 from edge_tunnel.cli.addresses import is_loopback, parse_address
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.auditing import open_node_audit
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -22,15 +25,21 @@ from edge_tunnel.cli.cluster import (
 )
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import ListenAddress, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import AuditSettings, ListenAddress, ProxyConfig, Secret, load_proxy_config
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import dial_hops
 
 __all__ = ["add_parser", "run"]
+
+_log = logging.getLogger("edge_tunnel.proxy")
+
+_OTHER_FILES: Final = 600
+"""Beside links: 256 connections that have not greeted, hops, etcd, listeners, and room."""
 
 _EXAMPLES: Final = """\
 examples:
@@ -46,8 +55,13 @@ Several nodes share an etcd (3.4 or later), each with a name and an address for 
       --node-name a --advertise 127.0.0.1:9101
 A device on one node is reached from any other; a node that dies takes no connection with it.
 
+--audit FILE records who opened what, from where, when, and how it ended; `edge-tunnel audit` reads
+it and shows whether it was changed. The [audit] table of proxy.toml has the rest of it: the
+journal, a key, rotation, and what happens when it cannot be written.
+
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
-in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text)
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text);
+of the audit log audit_head (seq, head), audit_failed (reason), audit_recovered (lost)
 """
 
 
@@ -63,6 +77,9 @@ def add_parser(subparsers: Subparsers) -> None:
     where.add_argument("--listen", metavar="HOST:PORT", help="a loopback address; port 0: any free")
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
     parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    parser.add_argument(
+        "--audit", metavar="FILE", help="record who does what; -: on stderr, for the journal"
+    )
     add_cluster(parser)
     add_lifetime(parser)
     add_json(parser)
@@ -86,7 +103,8 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         if args.dev_key:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
         config = load_proxy_config(args.config, environ=environ)
-        return replace(config, cluster=read_cluster(args) or config.cluster)
+        audit = _audit(args.audit, config.audit)
+        return replace(config, cluster=read_cluster(args) or config.cluster, audit=audit)
     key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
     if not key:
         text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
@@ -95,8 +113,17 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         dev_key=Secret(key),
         listen=(parse_address(args.listen, "--listen"),),
         cluster=read_cluster(args),
+        audit=_audit(args.audit, None),
         log_level="WARNING",
     )
+
+
+def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings | None:
+    """What --audit makes of the settings."""
+    if place is None:
+        return settings
+    settings = settings or AuditSettings()
+    return replace(settings, journal=True) if place == "-" else replace(settings, file=place)
 
 
 def _demand_loopback(address: ListenAddress) -> None:
@@ -106,28 +133,43 @@ def _demand_loopback(address: ListenAddress) -> None:
         raise CommandFailed(Exit.CONFIGURATION, text)
 
 
+def _bearable(links: int) -> int:
+    """As many links as this process may have sockets for; without one no hop could be dialled."""
+    most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
+    if most < links:
+        _log.info("takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links)
+    return min(most, links)
+
+
+def _name(config: ProxyConfig) -> str:
+    return config.cluster.node_name if config.cluster is not None else "node"
+
+
 def _settings(config: ProxyConfig) -> NodeSettings:
-    limits, cluster = config.limits, config.cluster
+    limits = config.limits
     return NodeSettings(
-        name=cluster.node_name if cluster is not None else "node",
+        name=_name(config),
         handshake_timeout=limits.handshake_timeout,
         max_unauthenticated=limits.max_unauthenticated,
-        max_links=limits.max_links,
+        max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
         demands=config.versions,
+        admission_rate=limits.admission_rate,
+        admission_burst=limits.admission_burst,
         hops=HopSettings(key=config.dev_key.reveal()),
     )
 
 
 async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
     async with (
-        open_stop(with_stdin=with_stdin) as stop,
+        open_stop(with_stdin=with_stdin, with_hangup=config.audit is None) as stop,
         open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
+        open_node_audit(config.audit, _name(config), reporter.emit) as audit,
         open_plain_nursery() as nursery,
     ):
         with trio.CancelScope() as starting:
             nursery.start_soon(stop.cancels, starting)
-            node = await _start(config, nursery, reporter)
+            node = await _start(config, nursery, reporter, audit)
             for address in config.listen:
                 await _listen(node, address, nursery, reporter)
         await stop.wait()
@@ -136,19 +178,22 @@ async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _start(config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter) -> Node:
+async def _start(
+    config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter, audit: Audit
+) -> Node:
     """A node that is alone, or one that is known to the others."""
     authenticate = DevelopmentKey(config.dev_key.reveal())
     cluster = config.cluster
     if cluster is None:
-        node = Node(_settings(config), authenticate)
+        node = Node(_settings(config), authenticate, audit=audit)
         node.notices.call(reporter)
         return node
     tls = hop_tls(cluster)
     if tls is None:
         _demand_loopback(cluster.advertise)
     registry = make_registry(cluster, reporter.emit)
-    node = Node(_settings(config), authenticate, registry, dial_hops(registry.address, tls))
+    dial = dial_hops(registry.address, tls)
+    node = Node(_settings(config), authenticate, registry, dial, audit=audit)
     node.notices.call(reporter)
     await serve_other_nodes(nursery, node, cluster.advertise, tls)
     nursery.start_soon(registry.run)

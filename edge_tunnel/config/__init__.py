@@ -9,6 +9,7 @@ Three steps, one after the other, and none of them raises on bad input::
 `load_config` and `load_proxy_config` raise once, at the end, with everything that was found.
 """
 
+from edge_tunnel.config.audit import AuditSettings
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.findings import ConfigFileError, Finding, Severity
 from edge_tunnel.config.load import Inspection, LoadedConfig, inspect_config, load_config
@@ -37,6 +38,7 @@ from edge_tunnel.config.settings import Setting
 from edge_tunnel.config.toml_writer import to_toml
 
 __all__ = [
+    "AuditSettings",
     "CertificateCriteria",
     "Changes",
     "ClusterSettings",

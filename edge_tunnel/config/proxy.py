@@ -11,6 +11,8 @@
     max_unauthenticated = 256
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
+    admission_rate = 100          # new links a second; the others are told when to come back
+    admission_burst = 200         # new links at once after a quiet time
 
     [cluster]
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
@@ -25,6 +27,9 @@
     edge_minimum = "0.1.0"        # what is older is refused
     edge_recommended = "0.1.0"    # what is older is taken, and its user is told
     # remote_minimum, remote_recommended, node_minimum, node_recommended
+
+    [audit]                       # see config/audit.py
+    file = "/var/log/edge-tunnel/audit.log"
 """
 
 from __future__ import annotations
@@ -35,6 +40,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_tunnel.config import scalars
+from edge_tunnel.config.audit import (
+    AUDIT_GROUP,
+    AUDIT_RULES,
+    AuditSettings,
+    audit_settings,
+    check_audit,
+)
 from edge_tunnel.config.credentials import SecretPlace, choose_secrets
 from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
@@ -86,6 +98,13 @@ class NodeLimits:
     """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
     exist. The endpoints ping; a node only listens."""
 
+    admission_rate: float = 100.0
+    """New links a second: what one core bears beside its traffic (docs/reliability.md). The others
+    are told when to come back, each at a moment of its own."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
@@ -129,6 +148,9 @@ class ProxyConfig:
     versions: Demands = field(default_factory=Demands)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
+
+    audit: AuditSettings | None = None
+    """None: nothing is recorded."""
 
     log_level: str = "INFO"
 
@@ -189,6 +211,8 @@ _TABLE = Table(
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
         _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
+        _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),
+        _rule("limits", "admission_burst", Whole(low=1, high=1_000_000)),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
             for key in (
@@ -210,8 +234,9 @@ _TABLE = Table(
             for peer in _PEERS
             for part in ("minimum", "recommended")
         ),
+        *AUDIT_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), Group(path="versions")),
+    (Group(path="limits"), Group(path="cluster"), Group(path="versions"), AUDIT_GROUP),
 )
 _KEY_PLACES = (
     SecretPlace(
@@ -244,6 +269,7 @@ def inspect_proxy_config(
         chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
         _check_cluster(_group(section, "cluster."), findings)
         _check_versions(section, findings)
+        check_audit(_group(section, "audit."), findings)
         if "dev_key" in chosen:
             config = _built(section, chosen["dev_key"].secret)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
@@ -261,6 +287,7 @@ def _built(section: Section, dev_key: Secret) -> ProxyConfig:
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
         versions=_versions(section),
+        audit=audit_settings(_group(section, "audit.")),
         **top,
     )
 

@@ -50,7 +50,7 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     Welcome,
 )
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
+from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, RESUMING, SOFTWARE
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamAccepted,
@@ -178,7 +178,10 @@ class Endpoint:
         candidates = await self._candidates.due(settings.urls)
         for url in candidates:
             visit = await self._visit(url)
-            self._failures = 0 if visit.linked else self._failures + 1
+            if visit.linked:
+                self._failures = 0
+            elif not self._candidates.is_promised(url):  # to be asked to wait is no failure
+                self._failures += 1
             if settings.retries is not None and self._failures > settings.retries:
                 raise LinkLost(f"gave up after {self._failures} attempts: {visit.problem}")
             if visit.linked and visit.lasted > _STABLE:
@@ -187,7 +190,7 @@ class Endpoint:
                 return
             if not visit.asked_to_go and (visit.linked or url is candidates[-1]):
                 hurry = self.tunnels and not isinstance(visit.problem, LinkRefused)
-                await trio.sleep(backoff.next_delay(_HURRY if hurry else None))
+                await self._candidates.wait(backoff.next_delay(_HURRY if hurry else None))
 
     async def _visit(self, url: str) -> Visit:
         """One attempt, until it failed, or its link was lost, or its node asked us to go."""
@@ -254,7 +257,7 @@ class Endpoint:
             settings.key,
             self._instance,
             int(silence * 1000),
-            FEATURES,
+            (*FEATURES, RESUMING) if self.tunnels else FEATURES,
         )
         try:
             with trio.fail_after(settings.greeting_timeout):

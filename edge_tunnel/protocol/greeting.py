@@ -16,6 +16,7 @@ __all__ = [
     "FEATURES",
     "NEWEST",
     "OLDEST",
+    "RESUMING",
     "ROLES",
     "SOFTWARE",
     "SUBPROTOCOL",
@@ -36,6 +37,10 @@ FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services")
 drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
 SERVICES to an edge.
 """
+
+RESUMING: Final = "resuming"
+"""Named in HELLO by an endpoint whose tunnels wait for this link: a node that takes new links at a
+rate lets it in ahead of idle ones. WELCOME does not name it."""
 
 ROLES: Final = ("edge", "remote")
 

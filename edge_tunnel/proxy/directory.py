@@ -15,6 +15,7 @@ No clock, no waiting, no I/O: `cluster` feeds it from the engine.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias, TypeGuard
 
@@ -105,7 +106,8 @@ class Directory:
         self.nodes: dict[str, NodeInfo] = {}
         self._binds: dict[str, tuple[int, Port]] = {}  # ours; never lower than a claim elsewhere
         self._claims: dict[str, Claim] = {}  # the engine's rows, also those under our own name
-        self._unsettled: dict[str, None] = {}  # in the order of their change
+        # In the order of their change. A plain dict walks over all that was taken from its front.
+        self._unsettled: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         """How many things are bound at this node."""
@@ -223,10 +225,17 @@ class Directory:
         """Take what is to be written now, at most so many, the oldest change first."""
         batch: list[Announcement | Withdrawal] = []
         while self._unsettled and len(batch) < most:
-            thing = next(iter(self._unsettled))
-            del self._unsettled[thing]
+            thing, _ = self._unsettled.popitem(last=False)
             batch += self._what_settles(thing)
         return batch
+
+    def row(self, thing: str) -> Claim | None:
+        """What the engine's row of the thing says, as far as is known here.
+
+        For what `to_announce` has just given it is never above what is to be written, and for a
+        withdrawal it is just that. The engine may have another one by now.
+        """
+        return self._claims.get(thing)
 
     def announce_again(self, batch: Iterable[Announcement | Withdrawal]) -> None:
         """These were not written, or nobody knows."""

@@ -160,9 +160,14 @@ class EtcdClient:
         ]
         return Page(rows, bool(answer.get("more")), int(answer["header"]["revision"]))
 
-    async def transact(self, operations: Sequence[Json]) -> None:
-        """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone."""
-        await self.call("/v3/kv/txn", {"success": operations})
+    async def transact(self, operations: Sequence[Json]) -> list[bool]:
+        """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone.
+
+        Returns for each, if it is a nested transaction, whether its comparisons held.
+        """
+        answer = await self.call("/v3/kv/txn", {"success": operations})
+        parts = (part.get("response_txn") or {} for part in answer.get("responses", ()))
+        return [bool(part.get("succeeded")) for part in parts]
 
     # -- leases
 

@@ -7,6 +7,7 @@ library. What a message means is the business of `traffic`; how nodes reach each
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
+from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
@@ -25,7 +27,8 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import FEATURES
+from edge_tunnel.protocol.greeting import FEATURES, RESUMING
+from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
@@ -72,6 +75,12 @@ class NodeSettings:
     max_silence: float = 600.0
     """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
+    admission_rate: float = 100.0
+    """New links a second; the others are told when to come back (see `admission`)."""
+
+    admission_burst: float = 200.0
+    """New links that may come at once after a quiet time."""
+
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
 
@@ -89,9 +98,12 @@ class Node:
         authority: Authority,
         registry: Whereabouts | None = None,
         hop_dial: HopDial | None = None,
+        *,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         """A node that is alone needs neither a registry nor a way to dial hops.
 
+        `audit` is told who does what (`audit.writer.open_audit`).
         In a cluster `hops.run` must run (`peering.serve_hops` does it).
         """
         self.settings = settings
@@ -101,9 +113,10 @@ class Node:
 
         self.authority = authority
         registry = Registry() if registry is None else registry
-        self.traffic = Traffic(registry, authority, self.notices.emit)
+        self.traffic = Traffic(registry, authority, self.notices.emit, audit)
         authority.on_change = self._judge_again
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
+        self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
 
@@ -230,6 +243,7 @@ class Node:
         features = set(hello.features) & set(FEATURES)
         port = Port(hello.role, transport.peer, link.outlet, principal, features)
         self._links[link] = port
+        self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
         try:
             await link.run(partial(self.traffic.on_message, port))
@@ -238,6 +252,7 @@ class Node:
         finally:
             del self._links[link]
             self.traffic.lost(port, reason)
+            self.traffic.recording.link_closed(port, reason)
 
     async def _greet(
         self, transport: Transport, shown: Callable[..., Credentials]
@@ -250,16 +265,28 @@ class Node:
                 if isinstance(hello, Hello) and isinstance(answer, Welcome):
                     who = await self.authority.admit(shown(role=hello.role, key=hello.key))
                     if isinstance(who, Principal):
+                        answer = self._come_later(hello) or answer
+                    else:
+                        answer = Bye(who.reason, clip(who.text), 0)
+                    if isinstance(who, Principal) and isinstance(answer, Welcome):
                         await transport.send(encode(answer))
                         return hello, who
-                    answer = Bye(who.reason, clip(who.text), 0)
+                assert isinstance(answer, Bye)
+                self._record_refused(transport, hello, answer)
                 await transport.send(encode(answer))
             except RemoteProtocolError as error:
-                await transport.send(encode(Bye(Reason.PROTOCOL_ERROR, str(error), 0)))
+                answer = Bye(Reason.PROTOCOL_ERROR, str(error), 0)
+                self._record_refused(transport, None, answer)
+                await transport.send(encode(answer))
                 return None
-            assert isinstance(answer, Bye)
-            _log.warning("%s refused: %s", transport.peer, answer.text)
+            level = logging.INFO if answer.retry_after_ms else logging.WARNING
+            _log.log(level, "%s refused: %s", transport.peer, answer.text)
         return None
+
+    def _record_refused(self, transport: Transport, hello: Frame | None, answer: Bye) -> None:
+        if not answer.retry_after_ms:  # "later" is no denial
+            role = hello.role if isinstance(hello, Hello) else ""
+            self.traffic.recording.link_refused(role, transport.peer, answer)
 
     def _answer(self, hello: Frame) -> Welcome | Bye:
         """To all of HELLO but its key."""
@@ -269,6 +296,15 @@ class Node:
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
         return answer_greeting(hello, self.settings.name, self.settings.demands)
+
+    def _come_later(self, hello: Hello) -> Bye | None:
+        """Asked last: who may not link at all takes nobody's place."""
+        hurried = hello.role == "remote" or RESUMING in hello.features
+        wait = self.admission.ask(trio.current_time(), hurried=hurried)
+        if not wait:
+            return None
+        text = f"many want a link just now: this one in {wait:.1f} s"
+        return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
 
     # -- rights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
-        "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes", "waiting",
+        "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes", "since",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +48,7 @@ class Port:
         self.is_hop = role == "node"
         self.peer = peer
         self.outlet = outlet
+        self.since = time.time()
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
         self.waiting: dict[

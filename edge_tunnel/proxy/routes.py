@@ -24,6 +24,7 @@ from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind,
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Candidate", "Route", "Routes"]
@@ -86,7 +87,7 @@ class Route:
 
     __slots__ = (
         "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
-        "remote", "service", "thing", "tunnel",
+        "recorded", "recorded_at", "remote", "service", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -102,6 +103,8 @@ class Route:
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
+        self.recorded: Port | None = None  # the remote end that the audit knows of
+        self.recorded_at = 0.0
 
     def about(self) -> dict[str, object]:
         """For an event."""
@@ -111,8 +114,9 @@ class Route:
 class Routes:
     """All tunnels of a node."""
 
-    def __init__(self, emit: Callable[..., None]) -> None:
-        """`emit(event, **data)` is told what happens to tunnels."""
+    def __init__(self, emit: Callable[..., None], recording: Recording | None = None) -> None:
+        """`emit(event, **data)` is told what happens to tunnels; `recording` is for the audit."""
+        self._recording = recording or Recording()
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
@@ -171,6 +175,7 @@ class Routes:
         route.opened = True
         event = "tunnel_attached" if again else "tunnel_opened"
         self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
+        self._recording.attached(route, again=again)
 
     def _attached_to_nobody(self, route: Route | None, frame: Attached, edge: Port) -> None:
         """The remote left before the edge answered: an edge that is not told waits for ever."""
@@ -235,6 +240,7 @@ class Routes:
     ) -> None:
         if source is candidate.edge:  # refused
             candidate.remote.outlet.push(message)
+            self._recording.denied(candidate.remote, candidate.frame, frame)
         elif source is candidate.remote:  # taken back
             candidate.edge.outlet.push(message)
         else:
@@ -336,6 +342,7 @@ class Routes:
             far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, clip(text)))
         side = "remote" if far is route.edge else "edge"
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
+        self._recording.detached(route, side, text)
 
     # -- inside
 
@@ -344,6 +351,7 @@ class Routes:
         ends = (route.edge, route.remote)
         if route.candidates or not all(end is None or end.is_hop for end in ends):
             return
+        self._recording.left(route, "no end of it is at this node any more")
         if route.opened:
             self._remove(route, Reason.PEER_LEFT, f"no end is left at this node: {text}")
         else:
@@ -371,9 +379,11 @@ class Routes:
 
     def _remove(self, route: Route, reason: int, text: str) -> None:
         self._forget(route)
+        text = text or Reason.of(reason).text
+        self._recording.closed(route, reason, text)
         self._emit(
             "tunnel_closed",
-            reason=text or Reason.of(reason).text,
+            reason=text,
             from_edge=route.from_edge,
             from_remote=route.from_remote,
             **route.about(),

@@ -3,17 +3,23 @@
 ``{prefix}/nodes/{name}`` is JSON about a node. ``{prefix}/things/{thing}`` is a claim: the epoch in
 19 digits (as many as 2**63 - 1 has), a space, the node. So the order of the engine's bytes is the
 order of claims, and a transaction can compare them: a lower claim never overwrites a higher one.
+
+There are two forms. `guarded` compares in the engine, for each row by itself, and always does what
+may be done; but each row is a transaction of its own inside the one that is sent, and that is what
+etcd spends its time on. `guess` is one transaction for many rows: each must be exactly what we
+believe that it is (a claim that ours beats, or nothing), or none is written.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from edge_tunnel.proxy.directory import Announcement, Claim, NodeInfo, Withdrawal
 from edge_tunnel.proxy.etcd import text64
 
-__all__ = ["Keys", "node_of", "node_value", "operation", "thing_claim", "thing_value"]
+__all__ = ["Keys", "guarded", "guess", "node_of", "node_value", "thing_claim", "thing_value"]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -65,21 +71,49 @@ def _fits(known: Json) -> bool:
     )
 
 
-def operation(keys: Keys, node: str, wish: Announcement | Withdrawal, lease: int) -> Json:
+def guarded(keys: Keys, node: str, wish: Announcement | Withdrawal, lease: int) -> Json:
     """A nested transaction: write unless a higher claim stands, delete what is still ours.
 
     A comparison with the value of a key that does not exist is false, hence the put under
     ``failure``.
     """
-    key = text64(keys.things + wish.thing)
-    value = text64(thing_value(Claim(wish.epoch, node)))
-    compare = {"key": key, "target": "VALUE", "value": value}
+    own = _is(keys.things + wish.thing, Claim(wish.epoch, node))
     if isinstance(wish, Withdrawal):
-        delete = {"request_delete_range": {"key": key}}
-        return _nested({**compare, "result": "EQUAL"}, success=[delete])
-    put = {"request_put": {"key": key, "value": value, "lease": str(lease)}}
-    return _nested({**compare, "result": "GREATER"}, failure=[put])
+        return _nested([own], success=[_settle(keys, node, wish, lease)])
+    return _nested([{**own, "result": "GREATER"}], failure=[_settle(keys, node, wish, lease)])
 
 
-def _nested(compare: Json, **branches: list[Json]) -> Json:
-    return {"request_txn": {"compare": [compare], **branches}}
+def guess(
+    keys: Keys,
+    node: str,
+    wishes: Iterable[tuple[Announcement | Withdrawal, Claim | None]],
+    lease: int,
+) -> Json:
+    """A nested transaction: all of these, if each row says what is given beside it; else nothing.
+
+    None: there is no row. What is given is never above what is written: see `Directory.row`.
+    """
+    beliefs, operations = [], []
+    for wish, row in wishes:
+        beliefs.append(_is(keys.things + wish.thing, row))
+        operations.append(_settle(keys, node, wish, lease))
+    return _nested(beliefs, success=operations)
+
+
+def _is(key: str, row: Claim | None) -> Json:
+    compare = {"key": text64(key), "result": "EQUAL"}
+    if row is None:
+        return {**compare, "target": "VERSION", "version": "0"}  # as etcd says "does not exist"
+    return {**compare, "target": "VALUE", "value": text64(thing_value(row))}
+
+
+def _settle(keys: Keys, node: str, wish: Announcement | Withdrawal, lease: int) -> Json:
+    key = text64(keys.things + wish.thing)
+    if isinstance(wish, Withdrawal):
+        return {"request_delete_range": {"key": key}}
+    value = text64(thing_value(Claim(wish.epoch, node)))
+    return {"request_put": {"key": key, "value": value, "lease": str(lease)}}
+
+
+def _nested(compare: list[Json], **branches: list[Json]) -> Json:
+    return {"request_txn": {"compare": compare, **branches}}

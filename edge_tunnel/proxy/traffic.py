@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import Authority
+from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import check_data, decode, peek
@@ -43,6 +44,7 @@ from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.proxy.routes import Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
@@ -58,11 +60,16 @@ class Traffic:
     """The tables of a node, and what changes them."""
 
     def __init__(
-        self, registry: Whereabouts, authority: Authority, emit: Callable[..., None]
+        self,
+        registry: Whereabouts,
+        authority: Authority,
+        emit: Callable[..., None],
+        audit: Audit = NO_AUDIT,
     ) -> None:
         """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes."""
         self.registry = registry
-        self.routes = Routes(emit)
+        self.recording = Recording(audit)
+        self.routes = Routes(emit, self.recording)
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
         self.hops: Hops | None = None
@@ -93,6 +100,7 @@ class Traffic:
         for thing in list(port.binds):
             if self.registry.unbind(thing, port):
                 self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
+                self.recording.unbound(port, thing, reason)
                 self.waiting.lost(thing, trio.current_time())
         self.waiting.leave_all(port)
         self.routes.lost(port, reason)
@@ -100,8 +108,8 @@ class Traffic:
     def _on_link_frame(self, port: Port, frame: Frame) -> None:
         if isinstance(frame, Ping):
             port.send(Pong(frame.nonce))
-            for refusal in self.waiting.expired(port, trio.current_time()):
-                port.send(refusal)
+            for attach, refusal in self.waiting.expired(port, trio.current_time()):
+                self._refuse(port, attach, refusal)
         elif isinstance(frame, Bye):
             raise LinkLost(frame.text or Reason.of(frame.reason).text)
         elif isinstance(frame, Bind) and port.role == "edge":
@@ -150,33 +158,41 @@ class Traffic:
 
     def _bind(self, port: Port, frame: Bind) -> None:
         if len(port.binds) >= _MAX_BINDS:
-            port.send(Unbound(frame.thing, 0, Reason.TOO_MANY, f"{_MAX_BINDS} things are bound"))
+            text = f"{_MAX_BINDS} things are bound"
+            self._refuse_bind(port, frame.thing, 0, Reason.TOO_MANY, text)
             return
         denial = self.guard.refuses_bind(port, frame.thing)
         if denial is not None:
-            port.send(Unbound(frame.thing, 0, denial.reason, clip(denial.text)))
+            self._refuse_bind(port, frame.thing, 0, denial.reason, clip(denial.text))
             return
         holds, epoch, loser = self.registry.bind(frame.thing, frame.epoch, port)
         if not holds:
             text = "another link has a higher epoch"
-            port.send(Unbound(frame.thing, epoch, Reason.SUPERSEDED, text))
+            self._refuse_bind(port, frame.thing, epoch, Reason.SUPERSEDED, text)
             return
         if loser is not None:
             self._displaced(frame.thing, epoch, loser)
         port.send(Bound(frame.thing, epoch))
         self.guard.offer(port, frame.thing)
         self._emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
+        self.recording.bound(port, frame.thing, epoch)
         self._moved(frame.thing)
 
-    def _unbind(self, port: Port, thing: str) -> None:
+    def _refuse_bind(self, port: Port, thing: str, epoch: int, reason: Reason, text: str) -> None:
+        port.send(Unbound(thing, epoch, reason, text))
+        self.recording.bind_refused(port, thing, reason, text)
+
+    def _unbind(self, port: Port, thing: str, reason: str = "the edge unbound it") -> None:
         if self.registry.unbind(thing, port):
-            self._emit("unbound", thing=thing, peer=port.peer, reason="the edge unbound it")
+            self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
+            self.recording.unbound(port, thing, reason)
 
     def _displaced(self, thing: str, epoch: int, loser: Port) -> None:
         """A higher epoch took the thing from this port."""
         text = "bound by another link with a higher epoch"
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
         self._emit("unbound", thing=thing, peer=loser.peer, reason=text)
+        self.recording.unbound(loser, thing, text)
         self.routes.displaced(loser, thing)
 
     def _moved(self, thing: str) -> None:
@@ -194,7 +210,7 @@ class Traffic:
         """Take those things from an edge that it may serve no longer."""
         for thing, denial in self.guard.lost_binds(port):
             epoch = port.binds[thing]
-            self._unbind(port, thing)
+            self._unbind(port, thing, denial.text)
             port.send(Unbound(thing, epoch, denial.reason, clip(denial.text)))
             self.routes.displaced(port, thing)
 
@@ -202,9 +218,13 @@ class Traffic:
 
     def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
         """From a remote, or over a hop from a remote's node, which has judged it."""
+        if frame.fresh and not port.is_hop and self.recording.audit.refuses:
+            text = "no new tunnels: this node cannot write its audit log at the moment"
+            self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
+            return
         permit = None if port.is_hop else self.guard.permit(port, frame, trio.current_time())
         if isinstance(permit, Close):
-            port.send(permit)
+            self._refuse(port, frame, permit)
         else:
             self._send_on(port, frame, message, permit)
 
@@ -224,7 +244,11 @@ class Traffic:
     def _wait(self, port: Port, frame: Attach, message: bytes) -> None:
         refusal = self.waiting.enter(frame, message, port, trio.current_time())
         if refusal is not None:
-            port.send(refusal)
+            self._refuse(port, frame, refusal)
+
+    def _refuse(self, port: Port, frame: Attach, close: Close) -> None:
+        port.send(close)
+        self.recording.denied(port, frame, close)
 
     def _detached(self, port: Port, frame: Detached, message: bytes) -> None:
         """The other node says that its end of the tunnel is gone."""

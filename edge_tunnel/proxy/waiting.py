@@ -97,15 +97,15 @@ class WaitingRoom:
         """Until when a thing that is not bound may come back."""
         return max(self._lost_at.get(thing, -math.inf), self._node_gone_at) + GRACE
 
-    def expired(self, remote: Port, now: float) -> list[Close]:
-        """The refusals of what has waited too long, for this remote; they wait no more."""
+    def expired(self, remote: Port, now: float) -> list[tuple[Attach, Close]]:
+        """What has waited too long, for this remote, with its refusal; they wait no more."""
         entries = [
             self._by_thing[thing][remote, tunnel] for tunnel, thing in remote.waiting.items()
         ]
         late = [entry for entry in entries if entry.until < now]
         for entry in late:
             self.leave(remote, entry.frame.tunnel)
-        return [_no_such_thing(entry.frame) for entry in late]
+        return [(entry.frame, _no_such_thing(entry.frame)) for entry in late]
 
 
 def _no_such_thing(frame: Attach) -> Close:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_tunnel.config import (
+    AuditSettings,
     ConfigFileError,
     ListenAddress,
     NodeLimits,
@@ -27,6 +28,8 @@ handshake_timeout = 2.5
 max_unauthenticated = 10
 max_links = 20
 max_silence = 90
+admission_rate = 7
+admission_burst = 9
 [versions]
 edge_minimum = "0.2"
 edge_recommended = "0.10.1"
@@ -52,7 +55,12 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
             ListenAddress(host=None, port=0),
         ),
         limits=NodeLimits(
-            handshake_timeout=2.5, max_unauthenticated=10, max_links=20, max_silence=90.0
+            handshake_timeout=2.5,
+            max_unauthenticated=10,
+            max_links=20,
+            max_silence=90.0,
+            admission_rate=7,
+            admission_burst=9,
         ),
         versions=Demands(
             edge=Demand(minimum="0.2", recommended="0.10.1"),
@@ -127,3 +135,43 @@ def test_a_wrong_version_has_a_place(tmp_path: Path) -> None:
     [found] = inspection.findings
     assert (found.line, found.key) == (3, "versions.edge_recommended")
     assert inspection.config is not None
+
+
+def test_audit_table(tmp_path: Path) -> None:
+    """All of it, in the units of the file; without it nothing is recorded."""
+    text = """
+dev_key = "k"
+[audit]
+file = "audit.log"
+journal = true
+key_file = "audit.key"
+rotate_size = 8192
+rotate_days = 7
+keep = 12
+on_failure = "refuse"
+sync_interval = 0.5
+head_interval = 60
+"""
+    config = load_proxy_config(saved(tmp_path, text))
+    assert config.audit == AuditSettings(
+        file="audit.log",
+        journal=True,
+        key_file="audit.key",
+        rotate_size=8192,
+        rotate_days=7,
+        keep=12,
+        refuse=True,
+        sync_interval=0.5,
+        head_interval=60,
+    )
+    assert load_proxy_config(saved(tmp_path, 'dev_key = "k"')).audit is None
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['key_file = "k"', 'file = ""\nkeep = 3', 'file = "a"\non_failure = "ignore"', 'files = "a"'],
+)
+def test_audit_table_that_is_wrong(tmp_path: Path, table: str) -> None:
+    """No place, no such policy, no such key: said, with the key's name."""
+    found = inspect_proxy_config(saved(tmp_path, f'dev_key = "k"\n[audit]\n{table}'))
+    assert any("audit" in finding.key for finding in found.findings)

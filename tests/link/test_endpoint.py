@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Hello, Welcome
+from edge_tunnel.protocol.greeting import RESUMING
 from edge_tunnel.protocol.tunnel import Tunnel
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 
@@ -29,6 +31,8 @@ class Nodes:
         self.answers = answers
         self.dialled: list[tuple[float, str]] = []
         self.keys: dict[str, list[str]] = {}
+        self.features: list[tuple[str, ...]] = []
+        """Of each HELLO."""
         self.links: list[MemoryTransport] = []
         self.slowness = 0.0
         """Seconds that a connection takes, also one that fails."""
@@ -52,6 +56,7 @@ class Nodes:
         try:
             hello = decode(await far.receive())
             assert isinstance(hello, Hello)
+            self.features.append(hello.features)
             self.keys.setdefault(url, []).append(hello.key)
             await far.send(encode(self.answers[url]))
         except LinkLost:
@@ -191,3 +196,50 @@ async def test_a_goodbye_is_said_whatever_went_wrong(
         with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
             await endpoint.run()
         await endpoint.say_goodbye()
+
+
+async def test_a_node_says_when_to_come_back(autojump_clock: trio.testing.MockClock) -> None:
+    """Not before, and soon after, however long the waits for the other node have become."""
+    busy = Bye(Reason.TOO_MANY, "later", 60_000)
+    nodes = Nodes(busy=busy)
+    async with running(nodes, settings("busy", "gone", retry_interval=600)) as endpoint:
+        await trio.sleep(600)
+        dialled = nodes.times("busy")
+        assert all(60 <= b - a < 68 for a, b in itertools.pairwise(dialled))
+        assert len(dialled) > 8
+        nodes.answers["busy"] = WELCOME
+        await heard(endpoint, "linked")
+        assert nodes.times("busy")[-1] - dialled[-1] < 68
+
+
+async def test_those_who_were_told_the_same_do_not_come_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Not every node spreads those whom it sends away."""
+    nodes = Nodes(busy=Bye(Reason.TOO_MANY, "later", 100_000))
+    async with (
+        running(nodes, settings("busy")),
+        running(nodes, settings("busy")),
+        running(nodes, settings("busy")),
+    ):
+        await trio.sleep(115)
+        first, *_, last = nodes.times("busy")[3:]
+        assert last - first > 0.01
+
+
+async def test_to_be_asked_to_wait_is_no_failure(autojump_clock: trio.testing.MockClock) -> None:
+    """A device does not give up because a node is busy."""
+    its = dataclasses.replace(settings("busy"), retries=2)
+    async with running(Nodes(busy=Bye(Reason.TOO_MANY, "later", 1000)), its):
+        await trio.sleep(60)
+
+
+async def test_it_says_that_tunnels_wait(autojump_clock: trio.testing.MockClock) -> None:
+    """So that a node which takes links at a rate lets it in ahead of idle ones."""
+    nodes = Nodes(one=WELCOME)
+    async with running(nodes, settings("one")) as endpoint:
+        await heard(endpoint, "linked")
+        endpoint.add(Tunnel(bytes(16), now=trio.current_time(), resume_timeout=100_000))
+        nodes.links[-1].cut()
+        await heard(endpoint, "linked")
+        assert [RESUMING in features for features in nodes.features] == [False, True]

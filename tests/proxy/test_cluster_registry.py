@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -358,8 +359,11 @@ class SlowEngine(EtcdClient):
         self.lease_is_gone = False
         self.written: list[int] = []
         """The lease of each transaction."""
+        self.transactions: list[list[dict[str, Any]]] = []
+        self.right: Iterator[bool] = iter(())
+        """Whether the comparisons of the next nested transactions hold; from then on they do."""
 
-    async def call(self, path: str, _: dict[str, object]) -> dict[str, object]:
+    async def call(self, path: str, body: dict[str, Any]) -> dict[str, object]:
         await trio.lowlevel.checkpoint()
         if path == "/v3/lease/keepalive":
             self.renewed_at.append(trio.current_time())
@@ -371,6 +375,10 @@ class SlowEngine(EtcdClient):
             return {"ID": str(self.leases), "TTL": "10"}
         if path == "/v3/kv/txn":
             self.written.append(self.leases)
+            parts = body["success"]
+            self.transactions.append(parts)
+            right = [next(self.right, True) for _ in parts]
+            return {"responses": [{"response_txn": {"succeeded": each}} for each in right]}
         if path == "/v3/kv/range":
             raise EngineAway("not needed")
         return {}
@@ -409,6 +417,28 @@ async def test_new_lease_carries_all_binds(autojump_clock: trio.testing.MockCloc
             client.lease_is_gone = True
             await trio.sleep(20)
             assert client.written == [1, 2]
+            nursery.cancel_scope.cancel()
+
+
+async def test_wrong_guesses_are_written_row_by_row(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """All rows of that group, also those that were as we believed; and of no other group."""
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            client = SlowEngine(delay=0)
+            client.right = iter((True, False, True))
+            registry = ClusterRegistry(NodeInfo("n"), client, ttl=10)
+            nursery.start_soon(registry.run)
+            for number in range(250):
+                registry.bind(f"t{number}", 1, port())
+            await trio.sleep(1)
+            guesses, rows = client.transactions
+            sizes = [len(each["request_txn"]["success"]) for each in guesses]
+            assert sizes == [100, 100, 50]
+            written = [each["request_txn"]["failure"][0]["request_put"] for each in rows]
+            second = [each["request_put"] for each in guesses[1]["request_txn"]["success"]]
+            assert written == second
             nursery.cancel_scope.cancel()
 
 

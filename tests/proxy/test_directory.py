@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -207,6 +207,10 @@ class Event(NamedTuple):
     gone: bool = False
 
 
+Batch: TypeAlias = Sequence[tuple[Announcement | Withdrawal, Claim | None]]
+"""What is to be written, and what the node believes that the row says."""
+
+
 class Engine:
     """What the transactions of rows.py do, and who has not heard of it yet."""
 
@@ -214,7 +218,17 @@ class Engine:
         self.rows: dict[str, Claim] = {}
         self.watches: dict[str, deque[Event]] = {name: deque() for name in NODES}
 
-    def write(self, node: str, batch: Iterable[Announcement | Withdrawal]) -> None:
+    def write(self, node: str, batch: Batch) -> None:
+        """First the guess, for all together; if it was wrong, each for itself."""
+        if any(self.rows.get(wish.thing) != row for wish, row in batch):
+            self.write_guarded(node, (wish for wish, _ in batch))
+            return
+        for wish, row in batch:
+            assert row is None or row <= Claim(wish.epoch, node)  # no epoch ever goes down
+            assert isinstance(wish, Announcement) or row == Claim(wish.epoch, node)
+        self.write_guarded(node, (wish for wish, _ in batch))
+
+    def write_guarded(self, node: str, batch: Iterable[Announcement | Withdrawal]) -> None:
         for wish in batch:
             claim, row = Claim(wish.epoch, node), self.rows.get(wish.thing)
             if isinstance(wish, Announcement) and (row is None or row <= claim):
@@ -270,16 +284,20 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(node=nodes, most=st.integers(1, 2), answered=st.booleans())
     def write(self, node: str, most: int, answered: bool) -> None:
-        batch = self.directories[node].to_announce(most)
+        batch = self.to_write(node, most)
         self.engine.write(node, batch)
         if not answered:
-            self.directories[node].announce_again(batch)
+            self.directories[node].announce_again(wish for wish, _ in batch)
+
+    def to_write(self, node: str, most: int) -> Batch:
+        here = self.directories[node]
+        return [(wish, here.row(wish.thing)) for wish in here.to_announce(most)]
 
     @rule(node=nodes)
     def give_up_writing(self, node: str) -> None:
         """The engine may still do it, much later."""
-        batch = self.directories[node].to_announce(2)
-        self.directories[node].announce_again(batch)
+        batch = self.to_write(node, 2)
+        self.directories[node].announce_again(wish for wish, _ in batch)
         self.late_writes.append(partial(self.engine.write, node, batch))
 
     @rule(number=st.integers(0, 9))
@@ -374,8 +392,8 @@ class Cluster(RuleBasedStateMachine):
         for node in NODES:
             self.take_snapshot(node)
         for _ in range(8):
-            for node, here in self.directories.items():
-                self.engine.write(node, here.to_announce(99))
+            for node in NODES:
+                self.engine.write(node, self.to_write(node, 99))
             for node in NODES:
                 while self.engine.watches[node]:
                     self.deliver(node)

@@ -23,7 +23,15 @@ from edge_tunnel.proxy.etcd import (
     LeaseGone,
     endpoints_of,
 )
-from edge_tunnel.proxy.rows import Keys, node_of, node_value, operation, thing_claim, thing_value
+from edge_tunnel.proxy.rows import (
+    Keys,
+    guarded,
+    guess,
+    node_of,
+    node_value,
+    thing_claim,
+    thing_value,
+)
 from edge_tunnel.testing.etcd import Etcd, free_port, open_etcd
 
 
@@ -62,7 +70,7 @@ async def test_lower_claim_never_overwrites(etcd: Etcd, prefix: str) -> None:
         keys = Keys(prefix)
 
         async def write(node: str, wish: Announcement | Withdrawal) -> Claim | None:
-            await client.transact([operation(keys, node, wish, 0)])
+            await client.transact([guarded(keys, node, wish, 0)])
             rows = (await client.range(keys.things)).rows
             return thing_claim(rows[0].value) if rows else None
 
@@ -75,6 +83,29 @@ async def test_lower_claim_never_overwrites(etcd: Etcd, prefix: str) -> None:
         assert await write("b", Withdrawal("t", 2**63 - 1)) == (2**63 - 1, "a")
         assert await write("a", Withdrawal("t", 7)) == (2**63 - 1, "a")
         assert await write("a", Withdrawal("t", 2**63 - 1)) is None
+
+
+@pytest.mark.parametrize("row", [None, Claim(7, "b"), Claim(9, "a")])
+async def test_a_wrong_guess_writes_nothing(etcd: Etcd, prefix: str, row: Claim | None) -> None:
+    """Each row must be what was said, also absent; else none of the group is written."""
+    async with open_client(etcd) as client:
+        keys = Keys(prefix)
+        if row is not None:
+            await client.put(keys.things + "t", thing_value(row))
+        before = (await client.range(keys.all)).rows
+        for belief in {None, Claim(7, "b"), Claim(9, "a")} - {row}:
+            wishes = [(Announcement("u", 1), None), (Announcement("t", 9), belief)]
+            assert await client.transact([guess(keys, "b", wishes, 0)]) == [False]
+            assert (await client.range(keys.all)).rows == before
+        right = [(Announcement("u", 1), None), (Announcement("t", 9), row)]
+        wrong = [(Announcement("v", 1), Claim(1, "a"))]
+        both = [guess(keys, "b", right, 0), guess(keys, "b", wrong, 0)]
+        assert await client.transact(both) == [True, False]
+        written = {each.key: thing_claim(each.value) for each in (await client.range(prefix)).rows}
+        assert written == {keys.things + "t": (9, "b"), keys.things + "u": (1, "b")}
+        gone = [(Withdrawal("t", 9), Claim(9, "b")), (Withdrawal("u", 1), Claim(1, "b"))]
+        assert await client.transact([guess(keys, "b", gone, 0)]) == [True]
+        assert (await client.range(keys.all)).rows == []
 
 
 def test_values_have_the_order_of_claims() -> None:
@@ -115,7 +146,7 @@ async def test_lease_carries_rows(etcd: Etcd, prefix: str) -> None:
         assert await client.keep_alive(lease) == 30
         await client.revoke(lease)
         assert (await client.range(prefix)).rows == []
-        wish = operation(Keys(prefix), "n", Announcement("t", 1), lease)
+        wish = guarded(Keys(prefix), "n", Announcement("t", 1), lease)
         for use in (
             client.keep_alive(lease),
             client.put(f"{prefix}k", "v", lease),
@@ -177,7 +208,7 @@ async def test_watch_survives_cancelled_receives(etcd: Etcd, prefix: str) -> Non
 async def test_refusals_are_in_the_words_of_the_engine(etcd: Etcd, prefix: str) -> None:
     """More operations than the engine takes is an error that says so, and no failover."""
     async with open_client(etcd) as client:
-        wishes = [operation(Keys(prefix), "n", Announcement(f"t{i}", 1), 0) for i in range(128)]
+        wishes = [guarded(Keys(prefix), "n", Announcement(f"t{i}", 1), 0) for i in range(128)]
         with pytest.raises(EngineError, match="too many operations") as info:
             await client.transact(wishes)
         assert not isinstance(info.value, EngineAway)

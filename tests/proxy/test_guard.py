@@ -202,7 +202,7 @@ async def test_a_resume_is_judged_as_the_first_attach(autojump_clock: object) ->
 
 
 async def test_the_tunnel_id_of_somebody_else_is_worth_nothing(autojump_clock: object) -> None:
-    """Not even for one with the same rights: as if there was none. The edge hears nothing."""
+    """Not even for one who has the same rights: as if there was none. The edge hears nothing."""
     async with ruled("a") as (cluster, rules):
         rules.allow("bob")
         edge, remote, thief = [

@@ -494,3 +494,44 @@ def test_outlet_is_fair() -> None:
     outlet.push(b"urgent")
     taken = [outlet.next_message() for _ in range(5)]
     assert taken == [b"urgent", b"b0", b"a1", b"a2", None]
+
+
+# -- admission
+
+
+async def test_more_links_than_the_rate_are_told_when_to_come(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each at a moment of its own, and then it gets in; a wrong key takes nobody's place."""
+    async with running(admission_rate=4, admission_burst=4) as (node, nursery):
+        waits = []
+        for key in ("k", "wrong", "wrong", "k", "k", "k", "k"):
+            near, far = transport_pair()
+            nursery.start_soon(node.talk, far)
+            peer = Peer(near)
+            await peer.say(hello("edge", key))
+            answer = await peer.hear()
+            if isinstance(answer, Bye) and answer.reason == Reason.TOO_MANY:
+                waits.append(answer.retry_after_ms)
+        assert waits == [334, 667]
+        assert node.links == 3
+        await trio.sleep(0.334)
+        await join(node, nursery, "edge")
+        assert node.links == 4
+
+
+async def test_who_is_in_a_hurry_has_a_share(autojump_clock: trio.testing.MockClock) -> None:
+    """A crowd of idle devices keeps out neither a technician nor a device that is in use."""
+    async with running(admission_rate=4, admission_burst=8) as (node, nursery):
+        for _ in range(20):
+            near, far = transport_pair()
+            nursery.start_soon(node.talk, far)
+            await Peer(near).say(hello("edge"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (node.links, node.admission.refused) == (6, 14)
+        await join(node, nursery, "remote")
+        near, far = transport_pair()
+        nursery.start_soon(node.talk, far)
+        busy = Peer(near)
+        await busy.say(hello("edge")._replace(features=("resuming",)))
+        assert isinstance(await busy.hear(), Welcome)

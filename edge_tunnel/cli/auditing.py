@@ -1,0 +1,102 @@
+"""A node's audit log, as its settings say; SIGHUP begins a new file if somebody moved it away."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from edge_tunnel.audit.chain import Seal
+from edge_tunnel.audit.file import LogFile
+from edge_tunnel.audit.log import AuditLog
+from edge_tunnel.audit.records import NO_AUDIT, Audit
+from edge_tunnel.audit.writer import Writer, open_audit, why_not_written
+from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.config.audit import AuditSettings
+from edge_tunnel.link.groups import open_plain_nursery
+
+__all__ = ["open_node_audit", "read_seal"]
+
+_SHORTEST_KEY: Final = 16
+"""Bytes: 128 bits, if they are random."""
+
+_DAY: Final = 86_400
+
+_STDERR: Final = 2
+
+
+@asynccontextmanager
+async def open_node_audit(
+    settings: AuditSettings | None, node: str, emit: Callable[..., None]
+) -> AsyncIterator[Audit]:
+    """What a node tells its audit to. Raises CommandFailed if it cannot be written at all."""
+    if settings is None:
+        yield NO_AUDIT
+        return
+    log = _log(settings, node)
+    try:
+        await trio.to_thread.run_sync(log.open)
+    except OSError as error:
+        text = f"the audit log cannot be written: {why_not_written(log, error)}"
+        raise CommandFailed(Exit.CONFIGURATION, text) from error
+    async with (
+        open_audit(
+            log,
+            emit,
+            refuse=settings.refuse,
+            sync_interval=settings.sync_interval,
+            head_interval=settings.head_interval,
+        ) as writer,
+        open_plain_nursery() as nursery,
+    ):
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            await nursery.start(_reopen_on_hangup, writer)
+        yield writer
+        nursery.cancel_scope.cancel()
+
+
+def read_seal(key_file: str | None) -> Seal:
+    """The seal of a log. Raises CommandFailed for a key that is no secret."""
+    if key_file is None:
+        return Seal()
+    path = Path(key_file)
+    try:
+        key, mode = path.read_bytes().strip(), path.stat().st_mode
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a file name"
+        text = f"the audit key {key_file} cannot be read: {why}"
+        raise CommandFailed(Exit.CONFIGURATION, text) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        text = f"every user of this machine can read the audit key: chmod 600 {key_file}"
+        raise CommandFailed(Exit.CONFIGURATION, text)
+    if len(key) < _SHORTEST_KEY:
+        text = f"the audit key {key_file} is too short: openssl rand -hex 32 makes a good one"
+        raise CommandFailed(Exit.CONFIGURATION, text)
+    return Seal(key)
+
+
+def _log(settings: AuditSettings, node: str) -> AuditLog:
+    file = None
+    if settings.file is not None:
+        file = LogFile(
+            Path(settings.file),
+            rotate_size=settings.rotate_size,
+            rotate_age=settings.rotate_days * _DAY,
+            keep=settings.keep,
+        )
+    journal = _STDERR if settings.journal else None
+    return AuditLog(node, read_seal(settings.key_file), file=file, journal=journal)
+
+
+async def _reopen_on_hangup(
+    writer: Writer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            writer.reopen()
