@@ -184,13 +184,19 @@ class Site:
     def write_config(self, services: Mapping[str, int], link_port: int | None = None) -> Path:
         """The edge's EMS config.json."""
         path = self.folder / "config.json"
+        return self.write_edge(path, THING, [link_port or self.port], services)
+
+    def write_edge(
+        self, path: Path, thing: str, ports: Sequence[int], services: Mapping[str, int]
+    ) -> Path:
+        """An EMS config.json: links go to these ports, in order; services are on those."""
         path.touch(mode=0o600)
         offer = [{"name": k, "host": "127.0.0.1", "port": port} for k, port in services.items()]
         config = {
-            "ws_servers": [{"host": "127.0.0.1", "port": link_port or self.port}],
+            "ws_servers": [{"host": "127.0.0.1", "port": port} for port in ports],
             "appKey": self.key,
             "ws_connection": {"encryption": "none"},
-            "auto_bind": [{"name": THING}],
+            "auto_bind": [{"name": thing}],
             "edge_tunnel": {"services": offer},
         }
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
