@@ -132,6 +132,10 @@ class HaProxy(ServerProcess):
         program = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if program is None:
             raise ChildFailed("there is no haproxy on this machine (Debian: haproxy)")
+        if await _is_open(self.port):  # ask now: later it might be another one that answers
+            raise ChildFailed(
+                f"haproxy cannot listen on 127.0.0.1:{self.port}: another program does"
+            )
         path = self._site.folder / "haproxy.cfg"
         path.write_text(self.config, encoding="utf-8")
         # -db: in the foreground, one process
@@ -166,8 +170,10 @@ def haproxy_config(example: str, port: int, nodes: Mapping[str, int], maxconn: i
 class ClusterSite(Site):
     """The cluster, and the edges and remotes that a test starts. Use `open_cluster_site`."""
 
-    def __init__(self, folder: Path, nursery: trio.Nursery, etcd: Etcd) -> None:
-        super().__init__(folder, nursery)
+    def __init__(
+        self, folder: Path, nursery: trio.Nursery, etcd: Etcd, key: str | None = None
+    ) -> None:
+        super().__init__(folder, nursery, key)
         self.etcd = etcd
         self.nodes: dict[str, NodeProcess] = {}
         self.haproxy: HaProxy | None = None
@@ -240,6 +246,7 @@ async def open_cluster_site(
     haproxy: Path | None = None,
     maxconn: int = 500,
     base_port: int | None = None,
+    key: str | None = None,
 ) -> AsyncIterator[ClusterSite]:
     """A cluster that runs for the length of the block.
 
@@ -251,6 +258,7 @@ async def open_cluster_site(
       maxconn: connections that HAProxy takes.
       base_port: HAProxy listens there, the nodes above it (links, then hops), etcd above them;
         None: any free ports.
+      key: of nodes, edges and remotes; None: a random one.
 
     Raises:
       ChildFailed: a process did not start.
@@ -258,7 +266,7 @@ async def open_cluster_site(
     """
     names = list(nodes)
     async with _members(members, base_port, len(names)) as etcd, open_plain_nursery() as nursery:
-        site = ClusterSite(folder, nursery, etcd)
+        site = ClusterSite(folder, nursery, etcd, key)
         for number, name in enumerate(names, start=1):
             hops = number + len(names)
             ports = None if base_port is None else (base_port + number, base_port + hops)

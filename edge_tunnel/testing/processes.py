@@ -137,9 +137,9 @@ async def _lines(pipe: trio.abc.ReceiveStream) -> AsyncIterator[str]:
 class Site:
     """A node, an edge and whatever else, with a key of their own. Use `open_site`."""
 
-    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, folder: Path, nursery: trio.Nursery, key: str | None = None) -> None:
         self.folder = folder
-        self.key = secrets.token_urlsafe(24)
+        self.key = key or secrets.token_urlsafe(24)
         self.port = 0
         """Of the node, from its first start on."""
 
