@@ -96,6 +96,11 @@ class NodeProcess(ServerProcess):
         """`ports`: for links and for hops. `engine`: as ``--cluster`` takes it."""
         super().__init__(site, name, ports[0])
         self.hop_port = ports[1]
+        """Where it takes hops."""
+
+        self.advertised = ports[1]
+        """Where the other nodes are told to connect: there, or at a relay that leads there."""
+
         self.engine = engine
         self.options: Sequence[str] = ()
         """More options of ``edge-tunnel proxy``, from the next start on."""
@@ -104,7 +109,8 @@ class NodeProcess(ServerProcess):
         """Start, and wait for nothing: without etcd a node takes no links before it is there."""
         options = ["--listen", f"127.0.0.1:{self.port}", "--json", "--exit-with-stdin"]
         options += ["--cluster", self.engine, "--node-name", self.name]
-        options += ["--advertise", f"127.0.0.1:{self.hop_port}", *self.options]
+        options += ["--advertise", f"127.0.0.1:{self.advertised}"]
+        options += ["--hop-listen", f"127.0.0.1:{self.hop_port}", *self.options]
         command = our_command("proxy", *options)
         self.child = await self._site.start_program(f"node {self.name}", command)
 
@@ -184,10 +190,19 @@ class ClusterSite(Site):
         self.nodes[name] = NodeProcess(self, name, chosen, self.etcd.url)
         return self.nodes[name]
 
-    def add_haproxy(self, example: Path, port: int | None = None, maxconn: int = 500) -> HaProxy:
-        """HAProxy in front of the nodes that were added, not started yet."""
+    def add_haproxy(
+        self,
+        example: Path,
+        port: int | None = None,
+        maxconn: int = 500,
+        fronts: Mapping[str, int] | None = None,
+    ) -> HaProxy:
+        """HAProxy in front of the nodes that were added, not started yet.
+
+        `fronts`: the ports that lead to the nodes, by name, if those are not the nodes' own.
+        """
         port = port or free_port()
-        ports = {name: node.port for name, node in self.nodes.items()}
+        ports = fronts or {name: node.port for name, node in self.nodes.items()}
         config = haproxy_config(example.read_text(encoding="utf-8"), port, ports, maxconn)
         self.haproxy = HaProxy(self, port, config)
         return self.haproxy
@@ -199,7 +214,7 @@ class ClusterSite(Site):
                 nursery.start_soon(node.start)
         if self.haproxy is not None:
             await self.haproxy.start()
-        self.environ["EDGE_TUNNEL_PROXY"] = self.front()[0]
+        self.environ["EDGE_TUNNEL_PROXY"] = next(iter(self.front()), "")
 
     def end_at_once(self) -> None:
         """Kill nodes and HAProxy: nobody is left for whom they should drain, and some may be
