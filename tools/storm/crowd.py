@@ -75,12 +75,12 @@ def _say(event: str, **data: object) -> None:
 
 def _levels(edges: list[Edge], remotes: list[Remote]) -> None:
     gc.collect()
-    everybody = (*edges, *remotes)
+    counts = [each.statistics() for each in edges], [each.statistics() for each in remotes]
     _say(
         "levels",
         tasks=trio.lowlevel.current_statistics().tasks_living,
-        tunnels=sum(each.statistics().tunnels for each in everybody),
-        streams=sum(each.statistics().streams for each in everybody),
+        tunnels=sum(each.tunnels for side in counts for each in side),
+        streams=sum(each.streams for side in counts for each in side),
     )
 
 

@@ -58,14 +58,19 @@ class Faults:
             self.made[fault.kind] += 1
             async with _WAYS[fault.kind](self, fault):
                 await trio.sleep(fault.seconds)
+            if fault.seconds:
+                self._tell(f"  ... {fault.kind}: {fault.target} is over")
 
     async def _wait_until_all_listen(self) -> None:
         for node in self._site.nodes.values():
-            with trio.move_on_after(_SETTLED) as scope:
-                while not _listens(node):
-                    await trio.sleep(0.1)
-            if scope.cancelled_caught:
-                self.problems.append(f"node {node.name} takes no links {_SETTLED:g} s after all")
+            await self._wait_until_it_listens(node)
+
+    async def _wait_until_it_listens(self, node: NodeProcess) -> None:
+        with trio.move_on_after(_SETTLED) as scope:
+            while not _listens(node):
+                await trio.sleep(0.1)
+        if scope.cancelled_caught:
+            self.problems.append(f"node {node.name} took no links for {_SETTLED:g} s")
 
     # -- nodes
 
@@ -89,6 +94,7 @@ class Faults:
     async def node_drained(self, fault: Fault) -> AsyncIterator[None]:
         node = self._site.nodes[fault.target]
         self._expect_alive(node)
+        await self._wait_until_it_listens(node)  # Python itself dies of SIGTERM while it starts
         with trio.move_on_after(_DRAIN) as scope:
             code = await node.terminate()
             if code != 0:

@@ -31,6 +31,9 @@ class Result:
 
     resumes: list[float] = field(default_factory=list)
     copies: int = 0
+    refused: int = 0
+    """Copies."""
+
     levels: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -42,6 +45,7 @@ def table(result: Result) -> str:
     rows += [f"| all | {result.faults.total()} |", "", "| streams | |", "|---|---:|"]
     rows += [f"| {outcome} | {count} |" for outcome, count in result.streams.most_common()]
     rows += [f"| copies by rsync over ssh, compared | {result.copies} |"]
+    rows += [f"| copies by rsync refused or broken off, with the reason | {result.refused} |"]
     rows += [f"| MB moved | {result.moved / 1e6:.0f} |", ""]
     rows += ["| resumes | p50 | p99 | max |", "|---:|---:|---:|---:|", _resumes(result.resumes)]
     rows += ["", *(f"{line}  " for line in result.levels)]

@@ -29,6 +29,9 @@ class Rsync:
 
     def __init__(self, service: SshService, url: str) -> None:
         self.copies = 0
+        self.refused = 0
+        """Copies that found no device for a moment, and said so."""
+
         self.problems: list[str] = []
         self._service = service
         self._environ = {**service.site.environ, "EDGE_TUNNEL_PROXY": url}
@@ -59,6 +62,9 @@ class Rsync:
             self.problems.append(f"rsync was stuck for {_DEADLINE:g} s")
         elif done.returncode:
             last = done.stderr.decode(errors="replace").strip().replace("\n", " | ")
+            if "edge-tunnel: " in last:  # our line says why
+                self.refused += 1
+                return
             self.problems.append(f"rsync ended with {done.returncode}: {last}")
         elif _tree(target) != _tree(self._source):
             self.problems.append("rsync ended well, and the copy differs")

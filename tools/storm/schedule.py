@@ -1,8 +1,10 @@
 """What fails when: a pure function of the seed and the numbers of things that can fail.
 
-Each target has one fault at a time and some peace after it; different targets fail at once as chance
-wants it, all nodes included. Every fault is over before the end, so that whatever does not recover
-then is a failure.
+Each target has one fault at a time and some peace after it. Different targets fail at once as
+chance wants it, but for one rule: two nodes at most are in trouble together, because without any
+node nothing can resume, and that would be most of what is measured. (It happens all the same: a
+drain or a start takes as long as it takes.) Every fault is over before the end, so that whatever
+does not recover then is a failure.
 """
 
 from __future__ import annotations
@@ -109,6 +111,14 @@ KINDS: Final[dict[str, _Kind]] = {
 """By name. Link cut: now, or after so many bytes of data. Resume cut: now, and then the next link
 after so many bytes, which is in the middle of its greeting, bind or attach."""
 
+_TROUBLE: Final = {
+    "node killed",
+    "node stopped",
+    "node drained",
+    "node without endpoints",
+    "node without anybody",
+}
+
 
 def schedule(seed: int, seconds: float, targets: Targets) -> list[Fault]:
     """The faults, in the order of their times. The same arguments give the same faults."""
@@ -116,6 +126,7 @@ def schedule(seed: int, seconds: float, targets: Targets) -> list[Fault]:
     weights = [kind.weight for kind in KINDS.values()]
     faults: list[Fault] = []
     busy: dict[str, float] = {}
+    trouble: dict[str, float] = {}  # nodes that endpoints cannot use, until when
     now = 0.0
     while (now := now + rng.expovariate(1 / PACE)) < seconds:
         name = rng.choices(list(KINDS), weights)[0]
@@ -123,8 +134,14 @@ def schedule(seed: int, seconds: float, targets: Targets) -> list[Fault]:
         target = kind.choose(rng, targets)
         length = min(rng.uniform(*kind.seconds), max(0.0, seconds - now))
         amount = rng.uniform(*kind.amount)
-        if all(busy.get(each, 0.0) <= now for each in _touched(name, target, targets)):
-            busy |= dict.fromkeys(_touched(name, target, targets), now + length + PEACE)
+        touched = _touched(name, target, targets)
+        others = sum(until > now for node, until in trouble.items() if node != target)
+        if name in _TROUBLE and others >= len(targets.nodes) - 1:
+            continue
+        if all(busy.get(each, 0.0) <= now for each in touched):
+            if name in _TROUBLE:
+                trouble[target] = now + length + PEACE
+            busy |= dict.fromkeys(touched, now + length + PEACE)
             faults.append(Fault(round(now, 3), name, target, round(length, 3), round(amount, 3)))
     return faults
 

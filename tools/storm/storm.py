@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -54,9 +56,29 @@ async def run_storm(result: Result, folder: Path, quiet: bool) -> None:
         rsync = Rsync(ssh, await network.open_link("rsync"))
         rsync.prepare()
         nursery.start_soon(transfers.watch)
-        await Storm(result, site, network, transfers, crew, rsync, quiet).run()
+        storm = Storm(
+            result,
+            site=site,
+            network=network,
+            transfers=transfers,
+            crew=crew,
+            rsync=rsync,
+            quiet=quiet,
+        )
+        await storm.run()
+        _write_events(site)
         await crew.end()
         nursery.cancel_scope.cancel()
+
+
+def _write_events(site: ClusterSite) -> None:
+    """All that processes said, in the order of time, if EDGE_TUNNEL_STORM_EVENTS names a file."""
+    path = os.environ.get("EDGE_TUNNEL_STORM_EVENTS")
+    if path:
+        events = [{"who": child.name, **event} for child in site.children for event in child.events]
+        events.sort(key=lambda event: float(event.get("time", 0)))
+        lines = "".join(f"{json.dumps(event)}\n" for event in events)
+        Path(path).write_text(lines, encoding="utf-8")
 
 
 async def _start_cluster(site: ClusterSite, network: Network) -> None:
@@ -71,6 +93,7 @@ class Storm:
     def __init__(
         self,
         result: Result,
+        *,
         site: ClusterSite,
         network: Network,
         transfers: Transfers,
@@ -131,8 +154,8 @@ class Storm:
                 break
             await trio.sleep(2)
         self._result.problems += found
-        for name in before:
-            one, other = before[name], after[name]
+        for name, one in before.items():
+            other = after[name]
             self._result.levels.append(
                 f"node {name}: {one.files} files, {one.memory / 2**20:.0f} MiB before; "
                 f"{other.files}, {other.memory / 2**20:.0f} MiB after"
@@ -152,7 +175,7 @@ class Storm:
             service = transfer.service
             result.moved += transfer.client.received + (service.received if service else 0)
         result.resumes = self._crew.resumes()
-        result.copies = self._rsync.copies
+        result.copies, result.refused = self._rsync.copies, self._rsync.refused
         result.problems += self._rsync.problems + self._transfers.strays + self._words()
 
     def _words(self) -> list[str]:

@@ -23,7 +23,7 @@ from edge_tunnel.link.splice import reset_socket
 __all__ = ["STUCK", "End", "Transfer", "Transfers"]
 
 STUCK: Final = 150.0
-"""Seconds without a byte at either end: a tunnel may be detached for 120, and then has to say so."""
+"""Seconds without a byte at either end: a tunnel may be detached for 120; then it has to end."""
 
 _LARGEST: Final = 2_000_000
 _HEADER: Final = 8

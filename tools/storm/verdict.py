@@ -27,11 +27,8 @@ def judge(transfer: Transfer, reasons: Sequence[str]) -> tuple[str, str]:
     if wrong:
         return "wrong bytes", wrong
     if transfer.stuck:
-        return (
-            "stuck",
-            f"{_name(transfer)}: nothing moved; client {_seen(client, transfer.down)}"
-            + (f", service {_seen(service, transfer.up)}"),
-        )
+        seen = f"client {_seen(client, transfer.down)}, service {_seen(service, transfer.up)}"
+        return "stuck", f"{_name(transfer)}: nothing moved; {seen}"
     return _judge_ends(transfer, client, service, reasons)
 
 
