@@ -23,8 +23,8 @@ from tools.storm.storm import run_storm
 def main() -> int:
     """One storm."""
     options = _options()
-    result = Result(options.seed, options.seconds, options.edges, options.remotes)
-    print(f"{command(result)}   (commit {commit()})", flush=True)
+    result = Result(options.seed, options.seconds, options.edges, options.remotes, commit())
+    print(f"{command(result)}   (commit {result.commit})", flush=True)
     with tempfile.TemporaryDirectory(prefix="edge-tunnel-chaos-") as folder:
         try:
             trio.run(run_storm, result, Path(folder), options.quiet)

@@ -24,6 +24,7 @@ class Result:
     seconds: float
     edges: int
     remotes: int
+    commit: str
     faults: Counter[str] = field(default_factory=Counter)
     streams: Counter[str] = field(default_factory=Counter)
     moved: int = 0
@@ -83,5 +84,5 @@ def write_page(result: Result, text: str) -> None:
     page = path.read_text(encoding="utf-8")
     before, _, rest = page.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    block = f"{_BEGIN}\n`{command(result)}` at commit {commit()}:\n\n{text}\n{_END}"
+    block = f"{_BEGIN}\n\n`{command(result)}` at commit {result.commit}:\n\n{text}\n\n{_END}"
     path.write_text(before + block + after, encoding="utf-8")

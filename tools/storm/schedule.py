@@ -140,7 +140,7 @@ def schedule(seed: int, seconds: float, targets: Targets) -> list[Fault]:
             continue
         if all(busy.get(each, 0.0) <= now for each in touched):
             if name in _TROUBLE:
-                trouble[target] = now + length + PEACE
+                trouble[target] = max(trouble.get(target, 0.0), now + length + PEACE)
             busy |= dict.fromkeys(touched, now + length + PEACE)
             faults.append(Fault(round(now, 3), name, target, round(length, 3), round(amount, 3)))
     return faults
