@@ -67,7 +67,7 @@ class Faults:
 
     async def _wait_until_it_listens(self, node: NodeProcess) -> None:
         with trio.move_on_after(_SETTLED) as scope:
-            while not _listens(node):
+            while not _listens(node):  # noqa: ASYNC110 - it is a poll
                 await trio.sleep(0.1)
         if scope.cancelled_caught:
             self.problems.append(f"node {node.name} took no links for {_SETTLED:g} s")

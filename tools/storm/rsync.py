@@ -20,8 +20,8 @@ __all__ = ["Rsync"]
 _FILES: Final = 40
 _FILE: Final = 50_000
 
-_DEADLINE: Final = 300.0
-"""Seconds for one copy: the tunnel's resume timeout twice, and some time to copy."""
+_DEADLINE: Final = 180.0
+"""Seconds for one copy: a tunnel's resume timeout, and some time to copy."""
 
 
 class Rsync:

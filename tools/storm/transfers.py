@@ -199,7 +199,7 @@ class Transfers:
 
     async def wait_over(self) -> None:
         """Until every transfer has ended, or was found to be stuck."""
-        while not all(each.over or each.stuck for each in self.all):
+        while not all(each.over or each.stuck for each in self.all):  # noqa: ASYNC110 - it is a poll
             await trio.sleep(0.1)
 
 
