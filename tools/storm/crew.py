@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import trio
 
+from edge_tunnel.reasons import Reason
 from edge_tunnel.testing.cluster_site import ClusterSite
 from edge_tunnel.testing.processes import THING, Child
 from tools.storm.network import Network
@@ -17,7 +18,9 @@ __all__ = ["Crew"]
 COMMANDS: Final = 2
 """Remotes that are processes of their own; so is the edge that they talk to."""
 
-RESUMED: Final = ("resumed", "tunnel_resumed")
+FAIR: Final = (Reason.RESUME_TIMEOUT, Reason.NO_SUCH_THING)
+"""Detached for too long, or not to be found at first. Histories that differ, a tunnel that the edge
+does not know any more, too much sent: those are bugs, because no endpoint is restarted here."""
 
 
 class Crew:
@@ -108,6 +111,15 @@ class Crew:
             if event["event"] in ("closed", "stream_refused")
             and event.get("who", child.name) == remote
             and event["time"] >= since
+        ]
+
+    def wrong_ends(self) -> list[str]:
+        """Tunnels that ended for a reason that no fault of a network or a node may cause."""
+        return [
+            f"a tunnel of {event.get('who', child.name)} ended: {event['reason']}"
+            for child in self._speakers
+            for event in child.events
+            if event["event"] == "closed" and event["code"] not in FAIR
         ]
 
     async def end(self) -> None:

@@ -176,6 +176,7 @@ class Storm:
             result.moved += transfer.client.received + (service.received if service else 0)
         result.resumes = self._crew.resumes()
         result.copies, result.refused = self._rsync.copies, self._rsync.refused
+        result.problems += self._crew.wrong_ends()
         result.problems += self._rsync.problems + self._transfers.strays + self._words()
 
     def _words(self) -> list[str]:
