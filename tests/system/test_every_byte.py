@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import Node, NodeSettings, TunnelStream, one_key, open_edge, open_remote
+from edge_tunnel import DevelopmentKey, Node, NodeSettings, TunnelStream, open_edge, open_remote
 from edge_tunnel.config.model import EdgeConfig, LinkSettings, Server
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.testing import open_relay
@@ -84,7 +84,7 @@ async def test_cut_at_every_byte_of_a_resume(
 @pytest.mark.parametrize("who", ["edge", "remote"])
 async def test_the_same_over_tcp(nursery: trio.Nursery, who: str) -> None:
     """Real sockets, through the relay: at random boundaries, because waits are real here."""
-    node, key = Node(NodeSettings(), one_key("k")), "k"
+    node, key = Node(NodeSettings(), DevelopmentKey("k")), "k"
     rng = random.Random(2)
     with trio.fail_after(100):
         listeners = await nursery.start(node.serve, "127.0.0.1", 0)
