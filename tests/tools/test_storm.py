@@ -18,7 +18,7 @@ from tools.storm.levels import Level, leaks
 from tools.storm.network import _joiner
 from tools.storm.schedule import _TROUBLE, KINDS, LONGEST, PEACE, Targets, _touched, schedule
 from tools.storm.transfers import End, Transfer
-from tools.storm.verdict import ABORTED, EQUAL, REFUSED, RESET, judge
+from tools.storm.verdict import ABORTED, EQUAL, LEFT, REFUSED, RESET, judge
 
 ROOT = Path(__file__).parents[2]
 TARGETS = Targets(("a", "b", "c"), ("m0", "m1", "m2"), tuple(f"edge-{n}" for n in range(10)))
@@ -93,6 +93,7 @@ def test_what_is_fine() -> None:
     assert judge(seen(("aborted", b""), ("reset", UP[:9]), "client"), []) == (ABORTED, "")
     assert judge(seen(("aborted", b""), None, "client"), []) == (ABORTED, "")
     assert judge(seen(("reset", DOWN[:9]), ("reset", UP)), ["gone"]) == (RESET, "")
+    assert judge(seen(("reset", DOWN[:9]), ("end", UP)), ["gone"]) == (LEFT, "")
     assert judge(seen(("reset", b""), None), ["no such thing"]) == (REFUSED, "")
 
 

@@ -113,6 +113,19 @@ class Crew:
             and event["time"] >= since
         ]
 
+    def changed(self, remote: str) -> float:
+        """When its tunnel was attached, detached or resumed last, in seconds since 1970."""
+        return max(
+            (
+                event["time"]
+                for child in self._speakers
+                for event in child.events
+                if event["event"] in ("attached", "detached", "resumed")
+                and event.get("who", child.name) == remote
+            ),
+            default=0.0,
+        )
+
     def wrong_ends(self) -> list[str]:
         """Tunnels that ended for a reason that no fault of a network or a node may cause."""
         return [

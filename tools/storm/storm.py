@@ -31,7 +31,7 @@ __all__ = ["run_storm"]
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "haproxy.cfg"
 NODES: Final = "abc"
 
-LOAD: Final = 4_000_000
+LOAD: Final = 2_000_000
 """Bytes a second that all remotes together send, and get: below what the relays, which are all in
 this process, carry on one core several times over."""
 
@@ -55,7 +55,7 @@ async def run_storm(result: Result, folder: Path, quiet: bool) -> None:
         await crew.start(result.edges, result.remotes, await ssh.start())
         rsync = Rsync(ssh, await network.open_link("rsync"))
         rsync.prepare()
-        nursery.start_soon(transfers.watch)
+        nursery.start_soon(transfers.watch, crew.changed)
         storm = Storm(
             result,
             site=site,

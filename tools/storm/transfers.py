@@ -23,7 +23,8 @@ from edge_tunnel.link.splice import reset_socket
 __all__ = ["STUCK", "End", "Transfer", "Transfers"]
 
 STUCK: Final = 150.0
-"""Seconds without a byte at either end: a tunnel may be detached for 120; then it has to end."""
+"""Seconds without a byte, and without a change of its tunnel: one may be detached for 120, and then
+has to end; one that is attached has to move."""
 
 _LARGEST: Final = 2_000_000
 _HEADER: Final = 8
@@ -62,7 +63,7 @@ class Transfer:
     started: float = field(default_factory=time.time)
     """Seconds since 1970, as in events."""
 
-    progress: float = field(default_factory=trio.current_time)
+    progress: float = field(default_factory=time.time)
     client: End = field(default_factory=End)
     service: End | None = None
     """None: the service never heard of it."""
@@ -165,7 +166,7 @@ class Transfers:
             part = data[done : min(stop, done + rng.randrange(1, 60_000))]
             await sock.send_all(part)
             done += len(part)
-            transfer.progress = trio.current_time()
+            transfer.progress = time.time()
             await trio.sleep(len(part) / self._rate)
         if aborts:
             end.outcome = "aborted"
@@ -176,7 +177,7 @@ class Transfers:
     async def _receive(self, transfer: Transfer, sock: trio.SocketStream, end: End) -> None:
         while data := await sock.receive_some():
             end.take(data)
-            transfer.progress = trio.current_time()
+            transfer.progress = time.time()
 
     async def one_each(self, ports: Mapping[str, int]) -> None:
         """One transfer through each remote."""
@@ -186,13 +187,18 @@ class Transfers:
 
     # -- watching
 
-    async def watch(self) -> None:
-        """Give up transfers that are stuck, until cancelled."""
+    async def watch(self, changed: Callable[[str], float]) -> None:
+        """Give up transfers that are stuck, until cancelled.
+
+        `changed`: when the tunnel of a remote was attached, detached or resumed last.
+        """
         while True:
             await trio.sleep(1)
-            now = trio.current_time()
+            now = time.time()
             for transfer in self.all:
-                if not transfer.over and now - transfer.progress > STUCK:
+                if transfer.over or now - transfer.progress < STUCK:
+                    continue
+                if now - changed(transfer.remote) > STUCK:
                     transfer.stuck = True
                     transfer.scope.cancel()
                     transfer.service_scope.cancel()

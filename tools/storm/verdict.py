@@ -11,6 +11,7 @@ __all__ = ["EQUAL", "judge"]
 
 EQUAL = "equal hash, both ways"
 RESET = "both ends reset, with the reason"
+LEFT = "one end was over, the other was reset, with the reason"
 ABORTED = "broken off by one end, reset at the other"
 REFUSED = "refused before the service, with the reason"
 
@@ -47,6 +48,9 @@ def _judge_ends(
         return EQUAL, ""
     if client.outcome == "reset" and transfer.service is None:
         return REFUSED, "" if reasons else f"{_name(transfer)}: refused, and nobody said why"
+    if set(ends) == {"end", "reset"} and reasons:
+        # It had sent and got everything, and had closed its socket: TCP cannot tell it any more.
+        return LEFT, ""
     if ends == ("reset", "reset"):
         return RESET, "" if reasons else f"{_name(transfer)}: reset, and nobody said why"
     text = f"client {_seen(client, transfer.down)}, service {_seen(service, transfer.up)}"
