@@ -133,8 +133,8 @@ class HaProxy(ServerProcess):
         super().__init__(site, "haproxy", port)
         self.config = config
 
-    async def start(self) -> None:
-        """Start, and wait until it listens. Raises ChildFailed."""
+    async def launch(self) -> None:
+        """Start, and wait for nothing. Raises ChildFailed."""
         program = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if program is None:
             raise ChildFailed("there is no haproxy on this machine (Debian: haproxy)")
@@ -145,8 +145,13 @@ class HaProxy(ServerProcess):
         path = self._site.folder / "haproxy.cfg"
         path.write_text(self.config, encoding="utf-8")
         # -db: in the foreground, one process
-        child = await self._site.start_program("haproxy", [program, "-db", "-f", str(path)])
-        self.child = child
+        command = [program, "-db", "-f", str(path)]
+        self.child = await self._site.start_program("haproxy", command)
+
+    async def start(self) -> None:
+        """Start, and wait until it listens. Raises ChildFailed."""
+        await self.launch()
+        child = self._running()
         with trio.move_on_after(_PATIENCE):
             while child.process.poll() is None:
                 if await _is_open(self.port):

@@ -177,7 +177,7 @@ class Faults:
         assert self._site.haproxy is not None
         await self._site.haproxy.kill()
         yield
-        await self._site.haproxy.start()
+        await self._site.haproxy.launch()
 
     @asynccontextmanager
     async def haproxy_stopped(self, _fault: Fault) -> AsyncIterator[None]:
