@@ -191,11 +191,12 @@ async def _start(
     tls = hop_tls(cluster)
     if tls is None:
         _demand_loopback(cluster.advertise)
+        _demand_loopback(cluster.hop_listen or cluster.advertise)
     registry = make_registry(cluster, reporter.emit)
     dial = dial_hops(registry.address, tls)
     node = Node(_settings(config), authenticate, registry, dial, audit=audit)
     node.notices.call(reporter)
-    await serve_other_nodes(nursery, node, cluster.advertise, tls)
+    await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls)
     nursery.start_soon(registry.run)
     reporter.emit("waiting", what="the cluster's registry on etcd")
     await registry.ready.wait()

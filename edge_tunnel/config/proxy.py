@@ -18,6 +18,7 @@
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
     node_name = "a"
     advertise = "127.0.0.1:9101"  # where the other nodes reach this one
+    # hop_listen = "0.0.0.0:9101"  # where it listens for them, if not there (a port forward)
     prefix = "/edge-tunnel"
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
@@ -117,7 +118,10 @@ class ClusterSettings:
     """No two nodes of a cluster have the same."""
 
     advertise: ListenAddress
-    """Where other nodes reach this one; it listens there."""
+    """Where other nodes reach this one."""
+
+    hop_listen: ListenAddress | None = None
+    """Where it listens for them, if that is elsewhere: behind a port forward, in a container."""
 
     prefix: str = "/edge-tunnel"
     """Of all keys in etcd, so that several clusters can share one."""
@@ -228,6 +232,7 @@ _TABLE = Table(
         ),
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
+        Rule(group="cluster", key="hop_listen", kind=_Address(), target="cluster.hop_listen"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
         *(
             _rule("versions", f"{peer}_{part}", _Version())

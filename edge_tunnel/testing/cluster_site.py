@@ -97,6 +97,11 @@ class NodeProcess(ServerProcess):
         """`ports`: for links and for hops. `engine`: as ``--cluster`` takes it."""
         super().__init__(site, name, ports[0])
         self.hop_port = ports[1]
+        """Where it takes hops."""
+
+        self.advertised = ports[1]
+        """Where the other nodes are told to connect: there, or at a relay that leads there."""
+
         self.engine = engine
         self.options: Sequence[str] = ()
         """More options of ``edge-tunnel proxy``, from the next start on."""
@@ -108,7 +113,8 @@ class NodeProcess(ServerProcess):
         """Start, and wait for nothing: without etcd a node takes no links before it is there."""
         options = ["--listen", f"{self.host}:{self.port}", "--json", "--exit-with-stdin"]
         options += ["--cluster", self.engine, "--node-name", self.name]
-        options += ["--advertise", f"{self.host}:{self.hop_port}", *self.options]
+        options += ["--advertise", f"{self.host}:{self.advertised}"]
+        options += ["--hop-listen", f"{self.host}:{self.hop_port}", *self.options]
         command = [*self.launcher, *our_command("proxy", *options)]
         self.child = await self._site.start_program(f"node {self.name}", command)
 
@@ -131,8 +137,8 @@ class HaProxy(ServerProcess):
         super().__init__(site, "haproxy", port)
         self.config = config
 
-    async def start(self) -> None:
-        """Start, and wait until it listens. Raises ChildFailed."""
+    async def launch(self) -> None:
+        """Start, and wait for nothing. Raises ChildFailed."""
         program = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if program is None:
             raise ChildFailed("there is no haproxy on this machine (Debian: haproxy)")
@@ -143,8 +149,13 @@ class HaProxy(ServerProcess):
         path = self._site.folder / "haproxy.cfg"
         path.write_text(self.config, encoding="utf-8")
         # -db: in the foreground, one process
-        child = await self._site.start_program("haproxy", [program, "-db", "-f", str(path)])
-        self.child = child
+        command = [program, "-db", "-f", str(path)]
+        self.child = await self._site.start_program("haproxy", command)
+
+    async def start(self) -> None:
+        """Start, and wait until it listens. Raises ChildFailed."""
+        await self.launch()
+        child = self._running()
         with trio.move_on_after(_PATIENCE):
             while child.process.poll() is None:
                 if await _is_open(self.port):
@@ -188,10 +199,19 @@ class ClusterSite(Site):
         self.nodes[name] = NodeProcess(self, name, chosen, self.etcd.url)
         return self.nodes[name]
 
-    def add_haproxy(self, example: Path, port: int | None = None, maxconn: int = 500) -> HaProxy:
-        """HAProxy in front of the nodes that were added, not started yet."""
+    def add_haproxy(
+        self,
+        example: Path,
+        port: int | None = None,
+        maxconn: int = 500,
+        fronts: Mapping[str, int] | None = None,
+    ) -> HaProxy:
+        """HAProxy in front of the nodes that were added, not started yet.
+
+        `fronts`: the ports that lead to the nodes, by name, if those are not the nodes' own.
+        """
         port = port or free_port()
-        ports = {name: node.port for name, node in self.nodes.items()}
+        ports = fronts or {name: node.port for name, node in self.nodes.items()}
         config = haproxy_config(example.read_text(encoding="utf-8"), port, ports, maxconn)
         self.haproxy = HaProxy(self, port, config)
         return self.haproxy
@@ -203,7 +223,7 @@ class ClusterSite(Site):
                 nursery.start_soon(node.start)
         if self.haproxy is not None:
             await self.haproxy.start()
-        self.environ["EDGE_TUNNEL_PROXY"] = "".join(self.front()[:1])
+        self.environ["EDGE_TUNNEL_PROXY"] = next(iter(self.front()), "")
 
     def end_at_once(self) -> None:
         """Kill nodes and HAProxy: nobody is left for whom they should drain, and some may be

@@ -146,6 +146,9 @@ class Site:
         # in the environment, because other users see a process's arguments
         keys = {"EDGE_TUNNEL_DEV_KEY": self.key, "EDGE_TUNNEL_KEY": self.key}
         self.environ = {**os.environ, **keys}
+        self.children: list[Child] = []
+        """All that were ever started."""
+
         self._nursery = nursery
         self._proxy: Child | None = None
 
@@ -230,6 +233,7 @@ class Site:
 
         process: trio.Process = await self._nursery.start(run)
         child = Child(name, process)
+        self.children.append(child)
         lines = None if data_on_stdout else process.stdout
         self._nursery.start_soon(child.listen, lines, process.stderr)
         return child

@@ -175,3 +175,14 @@ def test_audit_table_that_is_wrong(tmp_path: Path, table: str) -> None:
     """No place, no such policy, no such key: said, with the key's name."""
     found = inspect_proxy_config(saved(tmp_path, f'dev_key = "k"\n[audit]\n{table}'))
     assert any("audit" in finding.key for finding in found.findings)
+
+
+def test_hops_are_taken_elsewhere_than_advertised(tmp_path: Path) -> None:
+    """Behind a port forward; without the key a node listens where it says that it is."""
+    text = 'dev_key = "k"\n[cluster]\nengine = "127.0.0.1:2379"\nnode_name = "a"\n'
+    text += 'advertise = "10.0.0.1:9101"\n'
+    plain = load_proxy_config(saved(tmp_path, text)).cluster
+    assert plain is not None and plain.hop_listen is None
+    behind = load_proxy_config(saved(tmp_path, text + 'hop_listen = "127.0.0.1:9201"\n')).cluster
+    assert behind is not None and behind.hop_listen is not None
+    assert (behind.hop_listen.host, behind.hop_listen.port) == ("127.0.0.1", 9201)
