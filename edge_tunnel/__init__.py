@@ -45,6 +45,7 @@ from edge_tunnel.config import (
     load_config,
 )
 from edge_tunnel.edge.edge import Edge, EdgeStatistics, open_edge
+from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.errors import (
     ConfigError,
     EdgeTunnelError,
@@ -59,8 +60,10 @@ from edge_tunnel.errors import (
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
+from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.reasons import Reason
+from edge_tunnel.remote.known_things import KnownThings, known_things_path
 from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
 
 __all__ = [
@@ -73,6 +76,8 @@ __all__ = [
     "EdgeTunnelError",
     "Finding",
     "HttpProxy",
+    "Identity",
+    "KnownThings",
     "LinkLost",
     "LinkRefused",
     "LinkSettings",
@@ -96,7 +101,9 @@ __all__ = [
     "TunnelSettings",
     "TunnelStream",
     "__version__",
+    "known_things_path",
     "load_config",
+    "load_identity",
     "open_edge",
     "open_remote",
 ]

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tunnel.cli.arguments import warn_of_secret
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.http_proxy import http_proxy_for
 from edge_tunnel.config import HttpProxy, Secret, TlsSettings
@@ -16,6 +17,7 @@ from edge_tunnel.link.dialling import parse_url
 __all__ = ["Access", "add_access", "read_access"]
 
 KEY_VARIABLE, PROXY_VARIABLE = "EDGE_TUNNEL_KEY", "EDGE_TUNNEL_PROXY"
+PHRASE_VARIABLE = "EDGE_TUNNEL_KEY_PASSPHRASE"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca-file", metavar="FILE", help="PEM file of the CA that signed the node's certificate"
     )
+    parser.add_argument("--cert", metavar="FILE", help="your client certificate, PEM")
+    parser.add_argument(
+        "--cert-key",
+        metavar="FILE",
+        help=f"its private key, if it is not in the same file; its password, if it has one, is "
+        f"the variable {PHRASE_VARIABLE}",
+    )
     parser.add_argument(
         "--http-proxy",
         metavar="HOST:PORT",
@@ -59,13 +68,26 @@ def read_access(args: argparse.Namespace) -> Access:
         raise CommandFailed(Exit.USAGE, text)
     for url in urls:
         parse_url(url)
-    tls = TlsSettings(ca_file=args.ca_file)
-    return Access(urls, Secret(_key(args)), tls, http_proxy_for(args.http_proxy, urls))
+    return Access(urls, Secret(_key(args)), _tls(args), http_proxy_for(args.http_proxy, urls))
+
+
+def _tls(args: argparse.Namespace) -> TlsSettings:
+    if args.cert_key is not None and args.cert is None:
+        raise CommandFailed(Exit.USAGE, "--cert-key needs --cert, the certificate")
+    passphrase = os.environ.get(PHRASE_VARIABLE)
+    return TlsSettings(
+        ca_file=args.ca_file,
+        client_cert=args.cert,
+        client_key=args.cert_key,
+        client_key_passphrase=Secret(passphrase) if passphrase else None,
+    )
 
 
 def _key(args: argparse.Namespace) -> str:
     if args.key_file is not None:
         return _from_file(Path(args.key_file))
+    if args.key:
+        warn_of_secret("--key", f"{KEY_VARIABLE} or --key-file")
     key: str = args.key or os.environ.get(KEY_VARIABLE, "")
     if not key:
         raise CommandFailed(Exit.USAGE, f"no key: set {KEY_VARIABLE} or give --key-file FILE")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
 from edge_tunnel.cli.exits import CommandFailed, Exit
 
-__all__ = ["Parser", "Subparsers", "add_json", "add_lifetime", "add_log_level", "positive_seconds"]
+__all__ = [
+    "Parser",
+    "Subparsers",
+    "add_json",
+    "add_lifetime",
+    "add_log_level",
+    "positive_seconds",
+    "warn_of_secret",
+]
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -64,6 +73,12 @@ def add_log_level(parser: argparse.ArgumentParser, default: str | None = "WARNIN
         metavar="LEVEL",
         help=f"what to log on stderr: {', '.join(LOG_LEVELS)}",
     )
+
+
+def warn_of_secret(option: str, better: str) -> None:
+    """Tell that a secret was given where others see it."""
+    text = f"edge-tunnel: {option}: every user of this machine sees it in the list of processes"
+    print(f"{text}; use {better}", file=sys.stderr)
 
 
 def positive_seconds(text: str) -> float:

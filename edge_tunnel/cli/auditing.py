@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +17,8 @@ from edge_tunnel.audit.log import AuditLog
 from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.audit.writer import Writer, open_audit, why_not_written
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.hangup import Hangup
 from edge_tunnel.config.audit import AuditSettings
-from edge_tunnel.link.groups import open_plain_nursery
 
 __all__ = ["open_node_audit", "read_seal"]
 
@@ -32,7 +32,7 @@ _STDERR: Final = 2
 
 @asynccontextmanager
 async def open_node_audit(
-    settings: AuditSettings | None, node: str, emit: Callable[..., None]
+    settings: AuditSettings | None, node: str, emit: Callable[..., None], hangup: Hangup
 ) -> AsyncIterator[Audit]:
     """What a node tells its audit to. Raises CommandFailed if it cannot be written at all."""
     if settings is None:
@@ -44,20 +44,15 @@ async def open_node_audit(
     except OSError as error:
         text = f"the audit log cannot be written: {why_not_written(log, error)}"
         raise CommandFailed(Exit.CONFIGURATION, text) from error
-    async with (
-        open_audit(
-            log,
-            emit,
-            refuse=settings.refuse,
-            sync_interval=settings.sync_interval,
-            head_interval=settings.head_interval,
-        ) as writer,
-        open_plain_nursery() as nursery,
-    ):
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            await nursery.start(_reopen_on_hangup, writer)
+    async with open_audit(
+        log,
+        emit,
+        refuse=settings.refuse,
+        sync_interval=settings.sync_interval,
+        head_interval=settings.head_interval,
+    ) as writer:
+        hangup.call(partial(_reopen, writer))
         yield writer
-        nursery.cancel_scope.cancel()
 
 
 def read_seal(key_file: str | None) -> Seal:
@@ -93,10 +88,5 @@ def _log(settings: AuditSettings, node: str) -> AuditLog:
     return AuditLog(node, read_seal(settings.key_file), file=file, journal=journal)
 
 
-async def _reopen_on_hangup(
-    writer: Writer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            writer.reopen()
+async def _reopen(writer: Writer) -> None:
+    writer.reopen()

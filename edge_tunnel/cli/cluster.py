@@ -6,6 +6,7 @@ import argparse
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -20,7 +21,14 @@ from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.etcd import EtcdClient
 from edge_tunnel.proxy.etcd_http import Endpoint
 from edge_tunnel.proxy.node import Node
-from edge_tunnel.proxy.peering import HopTls, load_hop_tls, serve_hops
+from edge_tunnel.proxy.peering import (
+    HopTls,
+    HopTlsSource,
+    hop_files,
+    load_hop_tls,
+    serve_hops,
+)
+from edge_tunnel.proxy.renewed import Renewed
 
 __all__ = ["add_cluster", "hop_tls", "make_registry", "read_cluster", "serve_other_nodes"]
 
@@ -90,15 +98,16 @@ def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
     return context
 
 
-def hop_tls(settings: ClusterSettings) -> HopTls | None:
+def hop_tls(settings: ClusterSettings) -> Renewed[HopTls] | None:
     """Mutual TLS between nodes, if files are given. Raises ConfigError."""
     if settings.node_cert is None or settings.node_key is None or settings.node_ca is None:
         return None
-    return load_hop_tls(settings.node_cert, settings.node_key, settings.node_ca)
+    files = (settings.node_cert, settings.node_key, settings.node_ca)
+    return Renewed("the hops to other nodes", hop_files(*files), partial(load_hop_tls, *files))
 
 
 async def serve_other_nodes(
-    nursery: trio.Nursery, node: Node, address: ListenAddress, tls: HopTls | None
+    nursery: trio.Nursery, node: Node, address: ListenAddress, tls: HopTlsSource | None
 ) -> None:
     """Take hops in the background. Raises CommandFailed if the address cannot be used."""
     assert node.hops is not None

@@ -26,6 +26,7 @@ class Exit(enum.IntEnum):
     NO_SUCH_THING = 68
     SERVICE_NOT_ALLOWED = 69
     INTERNAL = 70
+    OTHER_DEVICE = 71
     CANNOT_CREATE = 73
     COULD_NOT_CONNECT = 75
     REFUSED_BY_DEVICE = 76
@@ -41,6 +42,7 @@ _MEANINGS: Final = {
     Exit.NO_SUCH_THING: "no such thing: no device is bound under that name",
     Exit.SERVICE_NOT_ALLOWED: "the service is not on the device's list",
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",
+    Exit.OTHER_DEVICE: "the device shows another fingerprint than the one that is known",
     Exit.CANNOT_CREATE: "the output file cannot be written (convert-config)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
     Exit.REFUSED_BY_DEVICE: "refused by the device, its service, or a node (too old a version)",
@@ -57,11 +59,13 @@ _OF_REASON: Final = {
     Reason.DONE: Exit.DONE,
     Reason.INTERNAL_ERROR: Exit.INTERNAL,
     Reason.NOT_AUTHORISED: Exit.NOT_AUTHORISED,
+    Reason.IDENTITY: Exit.OTHER_DEVICE,
     Reason.NO_SUCH_THING: Exit.NO_SUCH_THING,
     Reason.SERVICE_NOT_ALLOWED: Exit.SERVICE_NOT_ALLOWED,
     # They answered, and the answer is no: the same again gives the same.
     Reason.PROTOCOL_ERROR: Exit.REFUSED_BY_DEVICE,
     Reason.VERSION: Exit.REFUSED_BY_DEVICE,
+    Reason.ENCRYPTION: Exit.REFUSED_BY_DEVICE,
     Reason.REFUSED_BY_DEVICE: Exit.REFUSED_BY_DEVICE,
     Reason.FLOW_CONTROL: Exit.REFUSED_BY_DEVICE,
     Reason.CONNECTION_REFUSED: Exit.REFUSED_BY_DEVICE,

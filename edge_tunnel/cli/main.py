@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from typing import Final
 
 import edge_tunnel
-from edge_tunnel.cli import audit, check_config, connect, convert_config, demo, edge, proxy
+from edge_tunnel.cli import (
+    audit,
+    check_config,
+    connect,
+    convert_config,
+    demo,
+    edge,
+    forget,
+    proxy,
+    tls,
+)
 from edge_tunnel.cli.arguments import Parser
 from edge_tunnel.cli.events import fit_to_show, json_line
 from edge_tunnel.cli.exits import TABLE, CommandFailed, Exit, exit_of_error
@@ -18,7 +28,17 @@ from edge_tunnel.link.groups import lone_error
 
 __all__ = ["main", "make_parser"]
 
-_COMMANDS: Final = (proxy, edge, connect, audit, check_config, convert_config, demo)
+_COMMANDS: Final = (
+    proxy,
+    edge,
+    connect,
+    forget,
+    audit,
+    check_config,
+    convert_config,
+    tls,
+    demo,
+)
 
 _INTERRUPTED: Final = 130
 """128 + SIGINT, as a shell reports it: ended before the command could do it well."""

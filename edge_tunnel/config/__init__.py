@@ -23,8 +23,10 @@ from edge_tunnel.config.model import (
     TlsSettings,
     TunnelSettings,
 )
+from edge_tunnel.config.node_tls import NodeTls
 from edge_tunnel.config.origins import Origin, OriginKind
 from edge_tunnel.config.proxy import (
+    LISTEN_SCHEMES,
     ClusterSettings,
     ListenAddress,
     NodeLimits,
@@ -38,6 +40,7 @@ from edge_tunnel.config.settings import Setting
 from edge_tunnel.config.toml_writer import to_toml
 
 __all__ = [
+    "LISTEN_SCHEMES",
     "AuditSettings",
     "CertificateCriteria",
     "Changes",
@@ -51,6 +54,7 @@ __all__ = [
     "ListenAddress",
     "LoadedConfig",
     "NodeLimits",
+    "NodeTls",
     "Origin",
     "OriginKind",
     "ProxyConfig",

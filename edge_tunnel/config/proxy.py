@@ -2,9 +2,12 @@
 
 ::
 
-    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses
+    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses; with [tls] that is TLS,
+                                  # and "ws://127.0.0.1:9101" is not, for a balancer beside it
     dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY
     log_level = "INFO"
+
+    # [tls]: see node_tls
 
     [limits]
     handshake_timeout = 10        # seconds
@@ -53,6 +56,7 @@ from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
+from edge_tunnel.config.node_tls import TLS_GROUP, TLS_RULES, TLS_SECRET, NodeTls, node_tls
 from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.rules import Group, Rule, Table
 from edge_tunnel.config.scalars import Say, Unfit, shortened
@@ -61,6 +65,7 @@ from edge_tunnel.config.versions import Demand, Demands, is_older, is_version
 from edge_tunnel.config.walk import Section
 
 __all__ = [
+    "LISTEN_SCHEMES",
     "ClusterSettings",
     "ListenAddress",
     "NodeLimits",
@@ -71,6 +76,10 @@ __all__ = [
 ]
 
 
+LISTEN_SCHEMES = {"ws": False, "wss": True}
+"""In front of an address to listen on: whether it is TLS there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListenAddress:
     """Where a node takes links."""
@@ -79,6 +88,9 @@ class ListenAddress:
     """None: all addresses of the machine."""
 
     port: int
+
+    tls: bool | None = None
+    """Whether links are TLS there; None: if the node has a certificate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +160,9 @@ class ProxyConfig:
     """The one key that edges and remotes show. A node without a key does not start."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
+    tls: NodeTls | None = None
+    """None: no TLS, and so only loopback addresses."""
+
     limits: NodeLimits = field(default_factory=NodeLimits)
     versions: Demands = field(default_factory=Demands)
     cluster: ClusterSettings | None = None
@@ -174,12 +189,23 @@ class ProxyInspection:
 
 @dataclass(frozen=True)
 class _Address(Text):
+    schemes: Mapping[str, bool] = field(default_factory=dict)
+    """What may stand in front, and whether that is TLS."""
+
     def read(self, node: Node, warn: Say) -> Any:
-        host, colon, port = scalars.visible_text(node, warn).rpartition(":")
+        scheme, slashes, rest = scalars.visible_text(node, warn).rpartition("://")
+        host, colon, port = rest.rpartition(":")
+        if slashes and scheme.lower() not in self.schemes:
+            hint = 'write it as in "127.0.0.1:9100"'
+            raise Unfit(f"must not begin with {shortened(scheme + slashes)}", hint)
         if not (colon and port.isascii() and port.isdigit() and 0 <= int(port[:6]) <= 65535):
             raise Unfit("must be an address with a port", 'write it as in "127.0.0.1:9100"')
         bare = host.removeprefix("[").removesuffix("]")
-        return ListenAddress(host=None if bare in ("", "*") else bare, port=int(port))
+        return ListenAddress(
+            host=None if bare in ("", "*") else bare,
+            port=int(port),
+            tls=self.schemes.get(scheme.lower()),
+        )
 
 
 @dataclass(frozen=True)
@@ -207,7 +233,7 @@ def _rule(group: str, key: str, kind: Duration | Whole | _Version) -> Rule:
 _PEERS = ("edge", "remote", "node")
 _TABLE = Table(
     (
-        Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
+        Rule(group="", key="listen", kind=_Addresses(_Address(LISTEN_SCHEMES)), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
@@ -240,13 +266,21 @@ _TABLE = Table(
             for part in ("minimum", "recommended")
         ),
         *AUDIT_RULES,
+        *TLS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), Group(path="versions"), AUDIT_GROUP),
+    (
+        Group(path="limits"),
+        Group(path="cluster"),
+        Group(path="versions"),
+        AUDIT_GROUP,
+        TLS_GROUP,
+    ),
 )
 _KEY_PLACES = (
     SecretPlace(
         "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
     ),
+    TLS_SECRET,
 )
 
 
@@ -274,9 +308,11 @@ def inspect_proxy_config(
         chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
         _check_cluster(_group(section, "cluster."), findings)
         _check_versions(section, findings)
+        tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
+        _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
         if "dev_key" in chosen:
-            config = _built(section, chosen["dev_key"].secret)
+            config = _built(section, chosen["dev_key"].secret, tls)
         elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
             hint = "write dev_key or dev_key_file, or set EDGE_TUNNEL_DEV_KEY"
             findings.error(None, "dev_key", "no key: such a node would let anybody in", hint)
@@ -285,16 +321,27 @@ def inspect_proxy_config(
     return ProxyInspection(None if failed else config, told)
 
 
-def _built(section: Section, dev_key: Secret) -> ProxyConfig:
+def _built(section: Section, dev_key: Secret, tls: NodeTls | None) -> ProxyConfig:
     top = {key: section.value(key) for key in ("listen", "log_level") if key in section.values}
     return ProxyConfig(
         dev_key=dev_key,
+        tls=tls,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
         versions=_versions(section),
         audit=audit_settings(_group(section, "audit.")),
         **top,
     )
+
+
+def _check_listen(section: Section, tls: NodeTls | None, findings: Findings) -> None:
+    for address in section.value("listen") or ():
+        if address.tls and tls is None:
+            hint = "write tls.certificate and tls.key"
+            findings.error(None, "listen", "wss:// needs a certificate", hint)
+        if address.tls is False and tls is not None and tls.client_certificates == "required":
+            text = "ws:// lets in who has no certificate, and tls.client_certificates is required"
+            findings.error(None, "listen", text, 'write "optional", or remove the ws:// address')
 
 
 _NEEDED = ("engine", "node_name", "advertise")

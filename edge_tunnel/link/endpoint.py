@@ -44,13 +44,19 @@ from edge_tunnel.protocol.frames import (
     LinkFrame,
     Ping,
     Pong,
-    Reset,
     StreamFrame,
     TunnelFrame,
     Unbound,
     Welcome,
 )
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, RESUMING, SOFTWARE
+from edge_tunnel.protocol.greeting import (
+    FEATURES,
+    NEWEST,
+    OLDEST,
+    RESUMING,
+    SOFTWARE,
+    common_features,
+)
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamAccepted,
@@ -108,6 +114,9 @@ class Endpoint:
         self.link: Link | None = None
         self.url: str | None = None
         """Where the link of the moment goes."""
+
+        self.features: frozenset[str] = frozenset()
+        """What its node and we agreed on."""
 
         self.linked_at = 0.0
         """When it was greeted."""
@@ -229,6 +238,7 @@ class Endpoint:
                 ping_interval=settings.ping_interval,
             )
             visit.node = welcome.node
+            self.features = common_features(welcome)
             self._begin(visit, link)
             self._note(visit, welcome.notice)
             try:
@@ -380,6 +390,7 @@ class Endpoint:
     def add(self, tunnel: Tunnel) -> None:
         """Keep this tunnel until it is closed."""
         tunnel.on_deadline = self._wake_timer
+        tunnel.read_text = printable
         self.tunnels[tunnel.id] = tunnel
         self._wake_timer()
 
@@ -435,7 +446,8 @@ def _decode(message: bytes) -> Frame:
     frame = decode(message)
     if isinstance(frame, Data):
         return frame
-    if isinstance(frame, (Bye, Close, Detached, Reset, Unbound)):
+    # not RESET: its tag may be over the text as it came; the tunnel reads it (`read_text`)
+    if isinstance(frame, (Bye, Close, Detached, Unbound)):
         return frame._replace(text=printable(frame.text))
     if isinstance(frame, Welcome):
         return frame._replace(notice=printable(frame.notice))

@@ -2,7 +2,8 @@
 
 Kinds below 16 belong to the link; all others belong to a tunnel and go on with tunnel id, stream id
 (0 where the frame is about the tunnel as a whole) and epoch. Sizes are in bytes, offsets are
-absolute in their stream, reasons are numbers of `edge_tunnel.reasons`.
+absolute in their stream, reasons are numbers of `edge_tunnel.reasons`. A `tag` is empty unless the
+tunnel is sealed (sealing.py); a field that may be empty like this is then not in the message.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_MESSAGE",
     "MAX_STREAMS",
     "MAX_TEXT",
+    "TAG",
     "Accept",
     "Attach",
     "Attached",
@@ -54,6 +56,9 @@ __all__ = [
 
 MAX_DATA: Final = 64 * 1024
 """Bytes of a stream in one DATA frame. 64 KiB was the best of 16..256 KiB on this stack."""
+
+TAG: Final = 16
+"""Bytes that sealing adds to a frame: the tag of AES-GCM (see sealing.py)."""
 
 MAX_STREAMS: Final = 4096
 """Streams of one tunnel: their positions fit one ATTACH (at most 38 bytes each, 152 KiB)."""
@@ -251,6 +256,8 @@ class Attach(NamedTuple):
     window: int
     positions: tuple[Position, ...]
     proof: bytes
+    offer: bytes = b""
+    """Empty: not sealed. Else the remote's share of the agreement; see agreement.py."""
 
     def __repr__(self) -> str:
         what = f"{self.thing}/{self.service} epoch={self.epoch} fresh={self.fresh}"
@@ -267,6 +274,8 @@ class Attached(NamedTuple):
     window: int
     positions: tuple[Position, ...]
     proof: bytes
+    answer: bytes = b""
+    """Empty if nothing was offered. Else the edge's share, its identity and its signature."""
 
 
 class Detached(NamedTuple):
@@ -317,6 +326,7 @@ class Probe(NamedTuple):
     stream: int
     epoch: int
     nonce: int
+    tag: bytes = b""
 
 
 class Echo(NamedTuple):
@@ -326,6 +336,7 @@ class Echo(NamedTuple):
     stream: int
     epoch: int
     nonce: int
+    tag: bytes = b""
 
 
 # -- frames of a stream ----------------------------------------------------------------------------
@@ -349,6 +360,7 @@ class Credit(NamedTuple):
     epoch: int
     delivered: int
     limit: int
+    tag: bytes = b""
 
 
 class End(NamedTuple):
@@ -358,6 +370,7 @@ class End(NamedTuple):
     stream: int
     epoch: int
     offset: int
+    tag: bytes = b""
 
 
 class Stop(NamedTuple):
@@ -366,6 +379,7 @@ class Stop(NamedTuple):
     tunnel: bytes
     stream: int
     epoch: int
+    tag: bytes = b""
 
 
 class Reset(NamedTuple):
@@ -376,6 +390,7 @@ class Reset(NamedTuple):
     epoch: int
     reason: int
     text: str
+    tag: bytes = b""
 
 
 class Open(NamedTuple):
@@ -385,6 +400,7 @@ class Open(NamedTuple):
     stream: int
     epoch: int
     limit: int
+    tag: bytes = b""
 
 
 class Accept(NamedTuple):
@@ -393,6 +409,7 @@ class Accept(NamedTuple):
     tunnel: bytes
     stream: int
     epoch: int
+    tag: bytes = b""
 
 
 LinkFrame: TypeAlias = (

@@ -18,10 +18,12 @@ __all__ = [
     "OLDEST",
     "RESUMING",
     "ROLES",
+    "SEALED",
     "SOFTWARE",
     "SUBPROTOCOL",
     "VERSION",
     "agree",
+    "common_features",
 ]
 
 VERSION: Final = "0.1.0"
@@ -31,11 +33,13 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services")
+SEALED: Final = "sealed"
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services")
 """Optional features that this version can negotiate.
 
-drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
-SERVICES to an edge.
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
+read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
+edge.
 """
 
 RESUMING: Final = "resuming"
@@ -57,6 +61,11 @@ def agree(hello: Hello | Join, node: str) -> Welcome | Bye:
         return _bye(Reason.PROTOCOL_ERROR, f"unknown role {hello.role!r}")
     common = tuple(feature for feature in hello.features if feature in FEATURES)
     return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, "")
+
+
+def common_features(greeting: Hello | Join | Welcome) -> frozenset[str]:
+    """What both ends of a link or hop know."""
+    return frozenset(greeting.features) & frozenset(FEATURES)
 
 
 def _bye(reason: Reason, text: str) -> Bye:

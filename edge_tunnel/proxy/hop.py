@@ -31,7 +31,7 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Join, Welcome
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
+from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, common_features
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.demands import answer_greeting, why_refused
 from edge_tunnel.proxy.port import Port
@@ -75,7 +75,7 @@ class _Hop:
         """`delay`: seconds to wait before dialling."""
         self.node = node
         self.delay = delay
-        self.port = Port("node", node, Outlet())
+        self.port = Port("node", node, Outlet(), features=FEATURES)
         self.link: Link | None = None  # once it is greeted
         self.scope = trio.CancelScope()
 
@@ -91,18 +91,22 @@ class Hops:
         *,
         demands: Demands,
         on_message: Callable[[Port, bytes], None],
+        on_greeted: Callable[[Port], None] = lambda _port: None,
         on_lost: Callable[[Port, str], None],
         on_notice: Callable[[str, str], None],
     ) -> None:
         """`node` is our own name. A lost port is in no table here when `on_lost` is called.
 
-        `on_notice`: ``(node, text)``, what a node has to say to our operator, once each.
+        `on_greeted` is told of a hop that we dialled when its `features` are known, and before it
+        sends what waits; `on_notice`: ``(node, text)``, what a node has to say to our operator,
+        once each.
         """
         self.node = node
         self.settings = settings
         self._dial = dial
         self._demands = demands
         self._on_message = on_message
+        self._on_greeted = on_greeted
         self._on_lost = on_lost
         self._on_notice = on_notice
         self._notices: dict[str, str] = {}  # node -> what it said last
@@ -168,13 +172,15 @@ class Hops:
         with trio.CancelScope() as patience:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
-                await self._join(transport, hop.node)
+                welcome = await self._join(transport, hop.node)
+                hop.port.features = common_features(welcome)
+                self._on_greeted(hop.port)
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
                 await self._run(hop, transport)
         raise LinkLost(f"no answer within {self.settings.connect_timeout:g} s")
 
-    async def _join(self, transport: Transport, node: str) -> None:
+    async def _join(self, transport: Transport, node: str) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), FEATURES)
@@ -194,6 +200,7 @@ class Hops:
             await transport.send(encode(Bye(Reason.VERSION, refused, 0)))
             raise LinkLost(refused)
         self._note(node, printable(answer.notice))
+        return answer
 
     def _note(self, node: str, text: str) -> None:
         if text and self._notices.get(node) != text:
@@ -240,6 +247,7 @@ class Hops:
         low, high = _SILENCE
         link = Link(transport, silence=min(max(join.silence_ms / 1000, low), high))
         port = Port("node", join.node, link.outlet)
+        port.features = common_features(join)
         self.taken[port] = link
         reason = "this node was stopped"
         try:

@@ -27,11 +27,17 @@ _MAX_HEAD: Final = 16 * 1024
 
 _READ: Final = 4096
 
+_TLS_RECORD: Final = b"\x16\x03"
+"""How a TLS client begins: a record of its handshake (RFC 8446, section 5.1)."""
+
 _TEXT: Final = "this is an edge_tunnel node: it takes WebSockets, GET /health and GET /ready"
 
 
 async def answer_http(
-    stream: trio.abc.Stream, timeout: float, why_not_ready: Callable[[], str | None]
+    stream: trio.abc.Stream,
+    timeout: float,
+    why_not_ready: Callable[[], str | None],
+    tell: Callable[[str], None] = lambda _what: None,
 ) -> bytes | None:
     """Read a request's head: its bytes, if it asks for a WebSocket; None: it is answered.
 
@@ -39,6 +45,7 @@ async def answer_http(
       stream: closed when None is returned.
       timeout: seconds for the head, and again for the answer.
       why_not_ready: why no new links are taken now; None: they are.
+      tell: called with what the node's operator should know of the peer.
     """
     head = bytearray()
     answer = _response(408, f"no request within {timeout:g} s")
@@ -50,6 +57,8 @@ async def answer_http(
             answer = _answer(request, why_not_ready())
     except h11.RemoteProtocolError as error:
         status = error.error_status_hint
+        if head.startswith(_TLS_RECORD):
+            tell("it speaks TLS (wss://) where none is spoken")
         answer = _response(status, "the head is too long" if status == 431 else _TEXT)
     except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
         answer = b""

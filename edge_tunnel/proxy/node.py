@@ -27,7 +27,7 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import FEATURES, RESUMING
+from edge_tunnel.protocol.greeting import RESUMING, common_features
 from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
@@ -35,6 +35,8 @@ from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
+from edge_tunnel.proxy.seldom import Seldom
+from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
@@ -64,7 +66,7 @@ class NodeSettings:
 
     name: str = "node"
     handshake_timeout: float = 10.0
-    """From accept to the end of the greeting, in two parts: WebSocket, and HELLO."""
+    """From accept to the end of the greeting, in its parts: TLS, WebSocket, and HELLO."""
 
     max_unauthenticated: int = 256
     """Connections that have not greeted yet; more are closed at once."""
@@ -119,6 +121,7 @@ class Node:
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
+        self._shown_out = Seldom(_log)
 
     def _make_hops(self, dial: HopDial) -> Hops:
         settings, traffic = self.settings, self.traffic
@@ -128,6 +131,7 @@ class Node:
             dial,
             demands=settings.demands,
             on_message=traffic.on_message,
+            on_greeted=traffic.hop_greeted,
             on_lost=self._hop_lost,
             on_notice=self._hop_notice,
         )
@@ -180,42 +184,67 @@ class Node:
 
     async def serve(
         self,
-        host: str,
+        host: str | None,
         port: int,
+        tls: ServerContext | None = None,
         *,
         task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen and serve until cancelled. Raises OSError if the address cannot be used."""
+        """Listen and serve until cancelled. Raises OSError if the address cannot be used.
+
+        Args:
+          host: None for all addresses.
+          port: 0 for any free one.
+          tls: asked for each connection; without it links are plain.
+          task_status: gets the listeners.
+        """
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.watch_rights)
             task_status.started(listeners)
-            await trio.serve_listeners(self._accept, listeners)
+            await trio.serve_listeners(partial(self._accept, tls), listeners)
 
-    async def _accept(self, sock: trio.SocketStream) -> None:
+    async def _accept(self, tls: ServerContext | None, sock: trio.SocketStream) -> None:
         if self._unauthenticated >= self.settings.max_unauthenticated:
             sock.socket.close()
             return
-        await self.take(sock, _peer_name(sock))
+        await self.take(sock, _peer_name(sock), tls)
 
     async def take(
-        self, stream: trio.abc.Stream, peer: str, certificate: PeerCertificate | None = None
+        self, stream: trio.abc.Stream, peer: str, tls: ServerContext | None = None
     ) -> None:
         """Serve one connection, to its end: a WebSocket, or a question in plain HTTP.
 
-        `certificate`: what TLS has verified of the peer's.
+        `tls`: for the handshake that comes first; None: the stream is what it should be.
         """
         self._unauthenticated += 1
         greeted = trio.Event()
-        timeout = self.settings.handshake_timeout
         try:
-            head = await answer_http(stream, timeout, self.why_not_ready)
-            if head is not None:
-                talk = partial(self.talk, greeted=greeted, certificate=certificate)
-                await serve(stream, talk, peer=peer, timeout=timeout, first=head)
+            if tls is None:
+                await self._talk_http(stream, peer, greeted, None)
+                return
+            timeout, tell = self.settings.handshake_timeout, self._shown_out
+            taken = await secure_client(stream, tls(), peer, timeout, tell)
+            if taken is not None:
+                secured, certificate = taken
+                await self._talk_http(secured, peer, greeted, certificate)
         finally:
             if not greeted.is_set():
                 self._unauthenticated -= 1
+
+    async def _talk_http(
+        self,
+        stream: trio.abc.Stream,
+        peer: str,
+        greeted: trio.Event,
+        certificate: PeerCertificate | None,
+    ) -> None:
+        timeout = self.settings.handshake_timeout
+        tell = partial(self._shown_out, peer=peer)
+        head = await answer_http(stream, timeout, self.why_not_ready, tell)
+        if head is not None:
+            talk = partial(self.talk, greeted=greeted, certificate=certificate)
+            await serve(stream, talk, peer=peer, timeout=timeout, first=head)
 
     async def talk(
         self,
@@ -240,8 +269,7 @@ class Node:
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
-        features = set(hello.features) & set(FEATURES)
-        port = Port(hello.role, transport.peer, link.outlet, principal, features)
+        port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"

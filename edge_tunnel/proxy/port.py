@@ -40,7 +40,8 @@ class Port:
           peer: its address; the node's name for a hop.
           outlet: where its frames go.
           principal: who it was admitted as; None for a hop: the other node has asked already.
-          features: those of the greeting that both ends know.
+          features: those of the greeting that both ends know. A hop that is being dialled is
+            taken for one that knows all.
         """
         self.principal = principal
         self.features = frozenset(features)

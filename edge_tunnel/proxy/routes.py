@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
+from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
@@ -30,7 +31,8 @@ from edge_tunnel.reasons import Reason
 __all__ = ["Candidate", "Route", "Routes"]
 
 MAX_QUEUE: Final = MAX_WINDOW + 1024 * 1024
-"""Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads."""
+"""Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads,
+and 16 bytes of each DATA in a sealed tunnel."""
 
 MAX_URGENT: Final = 4 * 1024 * 1024
 """Bytes of control frames that may wait for a port. Honest tunnels keep a handful of frames of 50
@@ -150,10 +152,34 @@ class Routes:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES:
             return
+        if frame.offer and SEALED not in edge.features:
+            self._cannot_seal(frame, remote, edge)
+            self._tidy(route, "too old for end-to-end encryption")
+            return
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
+
+    def greeted(self, hop: Port) -> None:
+        """A hop that was dialled knows its peer: what that would not understand is taken back."""
+        if SEALED in hop.features:
+            return
+        for route in list(hop.routes):
+            for epoch, each in list(route.candidates.items()):
+                if each.edge is hop and each.frame.offer:
+                    hop.outlet.take_back(each.message)
+                    self._cannot_seal(each.frame, each.remote, hop)
+                    self._drop_candidate(route, epoch)
+            self._tidy(route, "too old for end-to-end encryption")
+
+    def _cannot_seal(self, frame: Attach, remote: Port, edge: Port) -> None:
+        """It would take the frame for nonsense, and its whole link would end."""
+        whose = f"node {edge.peer}" if edge.is_hop else f"the edge_tunnel of {frame.thing}"
+        text = f"{whose} is too old for end-to-end encryption"
+        close = Close(frame.tunnel, 0, frame.epoch, Reason.ENCRYPTION, clip(text))
+        remote.send(close)
+        self._recording.denied(remote, frame, close)
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""

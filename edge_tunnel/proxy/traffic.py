@@ -138,6 +138,10 @@ class Traffic:
             self._count(frame, port)
             self.routes.forward(head, message, port)
 
+    def hop_greeted(self, port: Port) -> None:
+        """A hop that was dialled has been answered: `port.features` are known."""
+        self.routes.greeted(port)
+
     def _count(self, frame: Frame, port: Port) -> None:
         """How many streams a tunnel has, where the policy limits them."""
         if not isinstance(frame, (Open, End, Reset)):

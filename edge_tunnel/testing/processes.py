@@ -145,7 +145,8 @@ class Site:
 
         # in the environment, because other users see a process's arguments
         keys = {"EDGE_TUNNEL_DEV_KEY": self.key, "EDGE_TUNNEL_KEY": self.key}
-        self.environ = {**os.environ, **keys}
+        # not the user's own: what is known of their devices
+        self.environ = {**os.environ, **keys, "XDG_DATA_HOME": str(folder.absolute())}
         self.children: list[Child] = []
         """All that were ever started."""
 

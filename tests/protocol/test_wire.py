@@ -26,6 +26,9 @@ _TYPES: dict[codec.Check, str] = {
     codec._bulk: "bulk",
     codec._stream: "stream",
     codec._positions: "positions",
+    codec._tag: "tag",
+    codec._offer: "offer",
+    codec._answer: "answer",
     codec._services: "services",
 }
 
@@ -44,7 +47,8 @@ def fields(kind: int) -> str:
         if check is codec._tunnel_itself:
             cells.append("0")
         else:
-            cells.append(name if name == _TYPES[check] else f"{name} {_TYPES[check]}")
+            cell = name if name == _TYPES[check] else f"{name} {_TYPES[check]}"
+            cells.append(f"({cell})" if check in codec._MAY_LACK else cell)
     return ", ".join(cells)
 
 

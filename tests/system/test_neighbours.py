@@ -24,8 +24,10 @@ from edge_tunnel import (
     EdgeConfig,
     Node,
     NodeSettings,
+    Reason,
     Secret,
     Server,
+    TunnelEnded,
     open_edge,
 )
 from edge_tunnel.errors import LinkLost
@@ -266,7 +268,7 @@ async def test_endpoints_of_today_at_an_old_node(
             )
             async with (
                 open_edge(config, {"echo": echo}, dial=node.dial) as edge,
-                open_remote(["ws://a"], KEY, dial=node.dial) as remote,
+                open_remote(["ws://a"], KEY, dial=node.dial, encryption=False) as remote,
             ):
                 await edge.wait_bound()
                 stream = await remote.open_stream("device", "echo")
@@ -280,4 +282,22 @@ async def test_endpoints_of_today_at_an_old_node(
                 await trio.sleep(60)  # pings
                 await stream.aclose()
             assert sorted(node.served) == ["edge", "remote"]
+            nursery.cancel_scope.cancel()
+
+
+async def test_encryption_is_not_given_up_for_an_old_node(
+    old: Old, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A remote that wants it, and a node that does not know it: one line, and nothing is sent."""
+    if "sealed" in old.features:
+        pytest.skip("this one knows it")
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            node = OldNode(old, nursery)
+            async with open_remote(["ws://a"], KEY, dial=node.dial) as remote:
+                for linked in (False, True):
+                    assert (remote.link is not None) is linked
+                    with pytest.raises(TunnelEnded, match="too old for end-to-end") as ended:
+                        await remote.open_tunnel("device", "echo")
+                    assert ended.value.reason is Reason.ENCRYPTION
             nursery.cancel_scope.cancel()
