@@ -113,13 +113,13 @@ def test_one_module_knows_the_websocket_library() -> None:
     ("name", "allowed"),
     [
         ("protocol", {"msgpack", "cryptography"}),
-        ("config", {"tomli"}),
+        ("config", {"packaging", "tomli"}),
         ("errors", set()),
         ("reasons", set()),
     ],
 )
 def test_leaf_rooms_stand_alone(name: str, allowed: set[str]) -> None:
-    """The protocol knows msgpack and ciphers, the config TOML; neither trio, clocks or sockets."""
+    """The protocol knows msgpack and ciphers, the config TOML and versions; no trio, no clock."""
     for path in MODULES:
         if room(path) == name:
             assert foreign(path) <= allowed, path

@@ -52,13 +52,16 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--advertise", metavar="HOST:PORT", help="where this node listens for the other nodes"
     )
+    group.add_argument(
+        "--hop-listen", metavar="HOST:PORT", help="where it listens, if not at that address"
+    )
     group.add_argument("--cluster-prefix", metavar="KEY", help="of all keys in etcd (/edge-tunnel)")
 
 
 def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
     """From the options; None if there are none. Raises CommandFailed."""
     given = (args.cluster, args.node_name, args.advertise)
-    if not any(given) and args.cluster_prefix is None:
+    if not any((*given, args.hop_listen)) and args.cluster_prefix is None:
         return None
     if not all(given):
         text = "a cluster needs --cluster, --node-name and --advertise, all three"
@@ -68,10 +71,12 @@ def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
         raise CommandFailed(Exit.USAGE, text)
     members = args.cluster.removeprefix(_SCHEME).split(",")
     more = {} if args.cluster_prefix is None else {"prefix": args.cluster_prefix}
+    listen = args.hop_listen and parse_address(args.hop_listen, "--hop-listen")
     return ClusterSettings(
         engine=tuple(parse_address(each, "--cluster") for each in members),
         node_name=args.node_name,
         advertise=parse_address(args.advertise, "--advertise"),
+        hop_listen=listen,
         **more,
     )
 

@@ -24,6 +24,7 @@ from edge_tunnel.cli.stopping import Stop, open_stop
 from edge_tunnel.errors import LinkRefused
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
+from edge_tunnel.reasons import Reason
 from edge_tunnel.remote.remote import Remote, open_remote
 
 __all__ = ["add_parser", "run"]
@@ -56,7 +57,8 @@ shows another one later is not talked to.
 
 events: connecting, linked, listening (host, port), remembered (fingerprint),
 attached (fingerprint), detached (reason), resumed (seconds), closed (reason), link_lost (reason),
-connect_failed (reason), stream_refused (reason), failed (code)
+connect_failed (reason), stream_refused (reason), failed (code),
+notice (text: the node asks for a newer version, for example)
 """
 
 
@@ -146,7 +148,8 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                     remote.notices.call(reporter)
                 return await _carry(args, remote, target, reporter, stop)
         except LinkRefused as error:
-            text = f"{watch.url} refuses us: {error}; check the key"
+            advice = "; check the key" if error.reason is Reason.NOT_AUTHORISED else ""
+            text = f"{watch.url} refuses us: {error}{advice}"
             raise CommandFailed(exit_of_error(error), text) from error
 
 

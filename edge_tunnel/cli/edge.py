@@ -37,7 +37,7 @@ if its fingerprint is another one.
 events: identity (fingerprint), connecting, linked, bound (thing, url, fingerprint),
 link_lost (reason), link_refused (reason), connect_failed (reason), unbound, tunnel_opened,
 tunnel_detached, tunnel_resumed (seconds), tunnel_closed (reason), stream_opened,
-stream_refused (reason), reloaded, reload_failed (reason)
+stream_refused (reason), reloaded, reload_failed (reason), notice (text)
 
 SIGHUP reads the file again: services and limits change at once, another server or key makes a new
 link without losing a stream, and a broken file changes nothing.

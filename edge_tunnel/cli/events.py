@@ -60,6 +60,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "listening": "listening on {where}",
     "reload_failed": "the file was read again, and nothing was changed: {reason}",
     "reloaded": "the file was read again; changed: {changed}",
+    "notice": "{text}",
     "remembered": "{thing} is known from now on by its fingerprint {fingerprint}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
     "state_in_memory": "keys and policy end with this node: --state DIR keeps them",
@@ -192,6 +193,8 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level)
+    # what a node tells its users is for them to see, however quiet the rest should be
+    logging.getLogger("edge_tunnel.notice").setLevel(logging.WARNING)
     # the libraries' debug lines hold what they carry: keys, and people's data
     for library in ("trio-websocket", "websockets"):
         logging.getLogger(library).setLevel(logging.WARNING)

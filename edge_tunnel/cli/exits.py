@@ -49,7 +49,7 @@ _MEANINGS: Final = {
     Exit.CONFLICT: "somebody else changed it meanwhile: look again, and repeat",
     Exit.CANNOT_CREATE: "the output file cannot be written (convert-config)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
-    Exit.REFUSED_BY_DEVICE: "refused by the device, or by the service behind it",
+    Exit.REFUSED_BY_DEVICE: "refused by the device, its service, or a node (too old a version)",
     Exit.NOT_AUTHORISED: "not authorised: the key is not accepted",
     Exit.CONFIGURATION: "a file, an address, a port or a policy cannot be used",
 }

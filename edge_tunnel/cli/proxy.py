@@ -94,7 +94,7 @@ journal, a key, rotation, and what happens when it cannot be written.
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
 with certificates also reloaded, certificate_renewed, certificate_refused (reason),
 certificate_ends (days: below 14);
-in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back;
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text);
 of the audit log audit_head (seq, head), audit_failed (reason), audit_recovered (lost)
 """
 
@@ -203,6 +203,7 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         max_silence=limits.max_silence,
         hops=HopSettings(key=hop_key),
         origins=() if config.access is None else config.access.origins,
+        demands=config.versions,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
     )
@@ -252,13 +253,14 @@ async def _start(
         return _dressed(Node(settings, decider.authority, audit=audit), decider, reporter)
     if tls is None:
         demand_loopback(cluster.advertise)
+        demand_loopback(cluster.hop_listen or cluster.advertise)
     store = decider.store if isinstance(decider.store, EtcdStore) else None
     registry = make_registry(cluster, reporter.emit, store)
     settings = _settings(config, await decider.start(reporter))
     dial = dial_hops(registry.address, tls)
     node = Node(settings, decider.authority, registry, dial, audit=audit)
     _dressed(node, decider, reporter)
-    await serve_other_nodes(nursery, node, cluster.advertise, tls)
+    await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls)
     nursery.start_soon(registry.run)
     if store is not None:
         nursery.start_soon(store.run)

@@ -22,10 +22,16 @@
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
     node_name = "a"
     advertise = "127.0.0.1:9101"  # where the other nodes reach this one
+    # hop_listen = "0.0.0.0:9101"  # where it listens for them, if not there (a port forward)
     prefix = "/edge-tunnel"
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [versions]                    # of edge_tunnel at the other end
+    edge_minimum = "0.1.0"        # what is older is refused
+    edge_recommended = "0.1.0"    # what is older is taken, and its user is told
+    # remote_minimum, remote_recommended, node_minimum, node_recommended
 
     [audit]                       # see config/audit.py
     file = "/var/log/edge-tunnel/audit.log"
@@ -64,6 +70,7 @@ from edge_tunnel.config.proxy_access import (
 from edge_tunnel.config.rules import Group, Rule, Table
 from edge_tunnel.config.scalars import Say, Unfit, shortened
 from edge_tunnel.config.secret import Secret
+from edge_tunnel.config.versions import Demand, Demands, is_older, is_version
 from edge_tunnel.config.walk import Section
 
 __all__ = [
@@ -132,7 +139,10 @@ class ClusterSettings:
     """No two nodes of a cluster have the same."""
 
     advertise: ListenAddress
-    """Where other nodes reach this one; it listens there."""
+    """Where other nodes reach this one."""
+
+    hop_listen: ListenAddress | None = None
+    """Where it listens for them, if that is elsewhere: behind a port forward, in a container."""
 
     prefix: str = "/edge-tunnel"
     """Of all keys in etcd, so that several clusters can share one."""
@@ -170,6 +180,7 @@ class ProxyConfig:
     """None: no TLS, and so only loopback addresses."""
 
     limits: NodeLimits = field(default_factory=NodeLimits)
+    versions: Demands = field(default_factory=Demands)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
 
@@ -222,10 +233,20 @@ class _Addresses(ListOf):
         return addresses
 
 
-def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
+@dataclass(frozen=True)
+class _Version(Text):
+    def read(self, node: Node, warn: Say) -> Any:
+        written = scalars.visible_text(node, warn)
+        if not is_version(written):
+            raise Unfit(f"{shortened(written)} is not a version", 'write it as in "0.1.0"')
+        return written
+
+
+def _rule(group: str, key: str, kind: Duration | Whole | _Version) -> Rule:
     return Rule(group=group, key=key, kind=kind, target=f"{group}.{key}")
 
 
+_PEERS = ("edge", "remote", "node")
 _TABLE = Table(
     (
         Rule(group="", key="listen", kind=_Addresses(_Address(LISTEN_SCHEMES)), target="listen"),
@@ -254,12 +275,25 @@ _TABLE = Table(
         ),
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
+        Rule(group="cluster", key="hop_listen", kind=_Address(), target="cluster.hop_listen"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *(
+            _rule("versions", f"{peer}_{part}", _Version())
+            for peer in _PEERS
+            for part in ("minimum", "recommended")
+        ),
         *ACCESS_RULES,
         *AUDIT_RULES,
         *TLS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), ACCESS_GROUP, AUDIT_GROUP, TLS_GROUP),
+    (
+        Group(path="limits"),
+        Group(path="cluster"),
+        Group(path="versions"),
+        ACCESS_GROUP,
+        AUDIT_GROUP,
+        TLS_GROUP,
+    ),
 )
 _DEV_KEY = SecretPlace(
     "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
@@ -293,6 +327,7 @@ def inspect_proxy_config(
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         check_access(section, keys, findings)
+        _check_versions(section, findings)
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
@@ -316,6 +351,7 @@ def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> Pro
         else None,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        versions=_versions(section),
         audit=audit_settings(_group(section, "audit.")),
         **top,
     )
@@ -343,6 +379,24 @@ def _check_cluster(values: Mapping[str, Any], findings: Findings) -> None:
         if any(key in values for key in keys) and not all(key in values for key in keys):
             hint = "write " + ", ".join(f"cluster.{key}" for key in keys)
             findings.error(None, f"cluster.{keys[0]}", "TLS needs all three files", hint)
+
+
+def _check_versions(section: Section, findings: Findings) -> None:
+    for peer in _PEERS:
+        recommended = section.values.get(f"versions.{peer}_recommended")
+        if recommended is None:
+            continue
+        minimum = section.value(f"versions.{peer}_minimum") or Demand().minimum
+        if is_older(recommended.value, minimum):
+            text = f"is older than {peer}_minimum ({minimum}): nobody would ever be told"
+            findings.warning(recommended.offset, recommended.path, text, "raise it, or remove it")
+
+
+def _versions(section: Section) -> Demands:
+    def demand(peer: str) -> Demand:
+        return Demand(**_group(section, f"versions.{peer}_"))
+
+    return Demands(edge=demand("edge"), remote=demand("remote"), node=demand("node"))
 
 
 def _cluster(values: Mapping[str, Any]) -> ClusterSettings | None:

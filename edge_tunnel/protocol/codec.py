@@ -245,6 +245,9 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
 _LONGEST: Final = {Attach: MAX_STREAMS, Attached: MAX_STREAMS, Page: MAX_ROWS}
 """Elements of an array in a frame, where it is not `_MAX_NAMES`."""
 
+_GROWING: Final = (Hello, Welcome, Join)
+"""A later minor version may append fields to a greeting: those are skipped, not an error."""
+
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
 
 _MAY_LACK: Final = (_offer, _answer, _tag)
@@ -291,13 +294,14 @@ def decode(message: bytes) -> Frame:
     count = (message[0] & 0x0F) - 1
     if count == len(checks) - 1 and cls in _LAST_MAY_LACK:
         checks = checks[:-1]
-    if count != len(checks):
+    if count < len(checks) or (count > len(checks) and cls not in _GROWING):
         raise RemoteProtocolError(f"{cls.__name__} has {len(checks)} fields, this one {count}")
     fields = _unpack(message, longest=_LONGEST.get(cls, _MAX_NAMES))
-    for name, check, value in zip(cls._fields, checks, fields[1:], strict=False):
+    known = fields[1 : len(checks) + 1]
+    for name, check, value in zip(cls._fields, checks, known, strict=False):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
-    frame = cls(*fields[1:])
+    frame = cls(*known)
     if cls is Page:
         frame = _page(frame)
     elif cls in _LONGEST:

@@ -22,6 +22,8 @@ from typing import Final, TypeAlias
 
 import trio
 
+from edge_tunnel.config.source import printable
+from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.groups import open_plain_nursery
@@ -29,16 +31,9 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Join, Welcome
-from edge_tunnel.protocol.greeting import (
-    FEATURES,
-    NEWEST,
-    OLDEST,
-    SOFTWARE,
-    Demands,
-    agree,
-    common_features,
-)
+from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, common_features
 from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.proxy.demands import answer_greeting, why_refused
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
@@ -98,10 +93,14 @@ class Hops:
         on_message: Callable[[Port, bytes], None],
         on_greeted: Callable[[Port], None] = lambda _port: None,
         on_lost: Callable[[Port, str], None],
+        on_notice: Callable[[str, str], None],
     ) -> None:
-        """`node` is our own name. `on_greeted` is told of a hop that we dialled when its
-        `features` are known, and before it sends what waits. A lost port is in no table here when
-        `on_lost` is called."""
+        """`node` is our own name. A lost port is in no table here when `on_lost` is called.
+
+        `on_greeted` is told of a hop that we dialled when its `features` are known, and before it
+        sends what waits; `on_notice`: ``(node, text)``, what a node has to say to our operator,
+        once each.
+        """
         self.node = node
         self.settings = settings
         self._dial = dial
@@ -109,6 +108,8 @@ class Hops:
         self._on_message = on_message
         self._on_greeted = on_greeted
         self._on_lost = on_lost
+        self._on_notice = on_notice
+        self._notices: dict[str, str] = {}  # node -> what it said last
         self._nursery: trio.Nursery | None = None
         self._dialled: dict[str, _Hop] = {}
         self._backoffs: dict[str, Backoff] = {}  # of nodes that were lost or not reached
@@ -199,7 +200,17 @@ class Hops:
             raise LinkLost(f"it greeted with {type(answer).__name__}")
         if answer.node != node:
             raise LinkLost(f"it says that it is {answer.node!r}")
+        refused = why_refused("node", answer.software, self._demands.node)
+        if refused is not None:
+            await transport.send(encode(Bye(Reason.VERSION, refused, 0)))
+            raise LinkLost(refused)
+        self._note(node, printable(answer.notice))
         return answer
+
+    def _note(self, node: str, text: str) -> None:
+        if text and self._notices.get(node) != text:
+            self._on_notice(node, text)
+        self._notices[node] = text
 
     async def _run(self, hop: _Hop, transport: Transport) -> None:
         settings = self.settings
@@ -278,4 +289,4 @@ class Hops:
             shown = ", ".join(sorted(names)) or "nobody"
             text = f"the certificate is for {shown}, not for {join.node}"
             return Bye(Reason.NOT_AUTHORISED, text[:1024], 0)
-        return agree(join, self.node, self._demands)
+        return answer_greeting(join, self.node, self._demands)

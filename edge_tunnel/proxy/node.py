@@ -19,6 +19,7 @@ import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
 from edge_tunnel.audit.records import NO_AUDIT, Audit
+from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
@@ -27,9 +28,10 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import RESUMING, VERSION, Demands, agree, common_features
+from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
 from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.api import Api
+from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
@@ -143,6 +145,7 @@ class Node:
             on_message=traffic.on_message,
             on_greeted=traffic.hop_greeted,
             on_lost=self._hop_lost,
+            on_notice=self._hop_notice,
         )
         traffic.hops = traffic.lists.hops = hops
         traffic.registry.on_node_gone = self._node_gone
@@ -160,6 +163,10 @@ class Node:
     def _hop_lost(self, port: Port, reason: str) -> None:
         self.notices.emit("hop_lost", node=port.peer, reason=reason)
         self.traffic.lost(port, reason)
+
+    def _hop_notice(self, node: str, text: str) -> None:
+        _log.warning("node %s: %s", node, text)
+        self.notices.emit("notice", node=node, text=text)
 
     @property
     def links(self) -> int:
@@ -339,7 +346,7 @@ class Node:
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        return agree(hello, self.settings.name, self.settings.demands)
+        return answer_greeting(hello, self.settings.name, self.settings.demands)
 
     def _come_later(self, hello: Hello) -> Bye | None:
         """Asked last: who may not link at all takes nobody's place."""

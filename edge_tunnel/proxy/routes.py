@@ -163,7 +163,7 @@ class Routes:
             return
         if frame.offer and SEALED not in edge.features:
             self._cannot_seal(frame, remote, edge)
-            self._tidy(route)
+            self._tidy(route, "too old for end-to-end encryption")
             return
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
@@ -180,7 +180,7 @@ class Routes:
                     hop.outlet.take_back(each.message)
                     self._cannot_seal(each.frame, each.remote, hop)
                     self._drop_candidate(route, epoch)
-            self._tidy(route)
+            self._tidy(route, "too old for end-to-end encryption")
 
     def _cannot_seal(self, frame: Attach, remote: Port, edge: Port) -> None:
         """It would take the frame for nonsense, and its whole link would end."""
@@ -335,7 +335,7 @@ class Routes:
         if route is not None and frame.epoch == route.epoch and hop in (route.edge, route.remote):
             self._detach(route, hop, frame.text)
             self._unhook(route, hop)
-            self._tidy(route)
+            self._tidy(route, frame.text)
         return None
 
     def _candidate_detached(
@@ -348,7 +348,7 @@ class Routes:
             far = candidate.remote if hop is candidate.edge else candidate.edge
             far.outlet.push(message)
         self._drop_candidate(route, frame.epoch)
-        self._tidy(route)
+        self._tidy(route, frame.text)
         return candidate if denied else None
 
     def _leave(self, route: Route, port: Port, text: str) -> None:
@@ -364,7 +364,7 @@ class Routes:
         if port in (route.edge, route.remote):
             self._detach(route, port, text)
         port.routes.discard(route)
-        self._tidy(route)
+        self._tidy(route, text)
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
         self._drop_queues(route)
@@ -381,11 +381,15 @@ class Routes:
 
     # -- inside
 
-    def _tidy(self, route: Route) -> None:
-        """Forget a route with no end on this node."""
+    def _tidy(self, route: Route, text: str) -> None:
+        """Forget a route with no end on this node; whoever counts tunnels is told."""
         ends = (route.edge, route.remote)
-        if not route.candidates and all(end is None or end.is_hop for end in ends):
-            self._recording.left(route, "no end of it is at this node any more")
+        if route.candidates or not all(end is None or end.is_hop for end in ends):
+            return
+        self._recording.left(route, "no end of it is at this node any more")
+        if route.opened:
+            self._remove(route, Reason.PEER_LEFT, f"no end is left at this node: {text}")
+        else:
             self._forget(route)
 
     def _unhook(self, route: Route, port: Port | None) -> None:

@@ -143,7 +143,7 @@ class Traffic:
             self.routes.attached(frame, message, port)
             self.lists.attached(port, frame)
         elif isinstance(frame, Close):
-            self.waiting.leave(port, frame.tunnel)
+            self.waiting.leave(port, frame.tunnel, frame.epoch)
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             self._detached(port, frame, message)
@@ -215,6 +215,7 @@ class Traffic:
         self.lists.ledger.unbound(thing, loser)
         text = "bound by another link with a higher epoch"
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
+        self._emit("unbound", thing=thing, peer=loser.peer, reason=text)
         self.recording.unbound(loser, thing, text)
         self.routes.displaced(loser, thing)
 
@@ -277,13 +278,17 @@ class Traffic:
         """The other node says that its end of the tunnel is gone."""
         if not port.is_hop:
             raise RemoteProtocolError("only a node sends Detached")
-        self.waiting.leave(port, frame.tunnel)
+        self.waiting.leave(port, frame.tunnel, frame.epoch)
         denied = self.routes.detached(frame, message, port)
         if denied is not None:
             self._denied(denied)
 
     def _denied(self, candidate: Candidate) -> None:
-        """The thing is not where our registry says. It lags behind; or it knows better by now."""
+        """The thing is not where our registry says. It lags behind; or it knows better by now.
+
+        The same node is asked again when the registry has changed, or the remote asks again: two
+        nodes whose registries disagree would send an ATTACH to and fro as fast as they can.
+        """
         frame, remote = candidate.frame, candidate.remote
         if self.registry.locate(frame.thing) != candidate.edge.peer:
             self._attach(remote, frame, candidate.message)

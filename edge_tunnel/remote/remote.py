@@ -101,6 +101,9 @@ class Remote(Endpoint):
     ) -> RemoteTunnel:
         """The tunnel to a service of a thing: the one that is open, or a new one.
 
+        A new one that nobody waits for any more - `timeout` is over, or the caller was cancelled -
+        is closed, so that the device does not open it for nobody later.
+
         Raises:
           TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
           trio.TooSlowError: nothing answered within `timeout` seconds.
@@ -108,11 +111,21 @@ class Remote(Endpoint):
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
             tunnel = self._new_tunnel(thing, service)
-        with trio.fail_after(timeout):
-            await self._settled[tunnel.id].wait()
+        settled = self._settled.get(tunnel.id)
+        if settled is not None:  # else it ended at once: this node cannot carry it
+            await self._wait_for(tunnel, settled, timeout)
         if tunnel.closed:
             raise TunnelEnded(tunnel.closed.reason, tunnel.closed.text)
         return tunnel
+
+    async def _wait_for(self, tunnel: RemoteTunnel, settled: trio.Event, timeout: float) -> None:
+        try:
+            with trio.fail_after(timeout):
+                await settled.wait()
+        finally:
+            if not settled.is_set() and not settled.statistics().tasks_waiting:
+                tunnel.close(Reason.DONE, "nobody waits for the tunnel any more")
+                self.tell(tunnel)
 
     async def open_stream(self, thing: str, service: str) -> TunnelStream:
         """A stream to a service of a thing, connected to it.

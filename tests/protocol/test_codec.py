@@ -121,6 +121,21 @@ def test_malformed(vector: dict[str, Any]) -> None:
     examine(message)
 
 
+@pytest.mark.parametrize("vector", GOLDEN, ids=lambda vector: vector["kind"])
+def test_only_a_greeting_may_grow(vector: dict[str, Any]) -> None:
+    """Fields behind the known ones are skipped in HELLO, WELCOME and JOIN; else they are wrong."""
+    message = bytes.fromhex(vector["message"])
+    fields = msgpack.unpackb(message, use_list=False)
+    more = msgpack.packb((*fields, "new", (1, (2.5, None))))
+    assert frame_or_error(more[:-1]) is None  # not whole
+    if vector["kind"] in ("HELLO", "WELCOME", "JOIN"):
+        assert decode(more) == decode(message)
+        assert frame_or_error(msgpack.packb((*fields, {}, {"a": 1}))) is None
+        assert frame_or_error(msgpack.packb((*fields, *range(10)))) is None  # 16 elements
+    else:
+        assert frame_or_error(more) is None
+
+
 def test_every_kind_has_vectors() -> None:
     """No frame without a golden message; no kind without a class and a checked field list."""
     names = {vector["kind"] for vector in GOLDEN}
