@@ -1,7 +1,7 @@
 """The Authority that decides by keys, tickets, certificates and a policy, all in memory.
 
 What is in the store is told to us by it (`Store.on_change`); only a ticket is asked for, because it
-may be redeemed once in the cluster. Whatever is wrong with what somebody shows, he hears the same.
+may be redeemed by one process in the cluster. Whatever is wrong with what somebody shows, he hears the same.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ from edge_tunnel.access.rights import (
     Principal,
     ServiceOffer,
 )
+from edge_tunnel.access.sessions import Sessions, Start
 from edge_tunnel.access.state import AccessState, ticket_key
-from edge_tunnel.access.store import Store, StoreAway
+from edge_tunnel.access.store import Conflict, Store, StoreAway, Write
 from edge_tunnel.access.tickets import (
     SESSION,
     TICKET,
     Ticket,
     place_of,
     read_ticket,
+    read_used,
     seal,
     unseal,
+    used_row,
 )
 from edge_tunnel.config.proxy_access import AccessSettings
 from edge_tunnel.reasons import Reason
@@ -72,6 +75,7 @@ class PolicyAuthority(Authority):
         self.audit = audit
         self.now = now
         self.state = AccessState()
+        self.sessions = Sessions(store, now)
         self._first = _first_admin(settings)
         store.on_change = self._look
         self._look()
@@ -101,7 +105,7 @@ class PolicyAuthority(Authority):
             return Denial(reason=Reason.SHUTTING_DOWN, text=unready)
         key, role = credentials.key, credentials.role
         if key.startswith(TICKET):
-            return await self._redeem(key) if role == "remote" else _NOT_ACCEPTED
+            return await self._redeem(credentials) if role == "remote" else _NOT_ACCEPTED
         if key.startswith(SESSION):
             return self._resume(key) if role == "remote" else _NOT_ACCEPTED
         found = self._by_key(key, role) if key else self._by_certificate(credentials)
@@ -134,22 +138,35 @@ class PolicyAuthority(Authority):
             fingerprint=certificate.fingerprint.lower(),
         )
 
-    async def _redeem(self, text: str) -> Principal | Denial:
-        """Take the ticket first: whatever comes of it, it is used."""
+    async def _redeem(self, shown: Credentials) -> Principal | Denial:
+        key = ticket_key(place_of(shown.key))
         try:
-            row = await self.store.take(ticket_key(place_of(text)))
+            row = await self.store.read(key)
+            try:
+                return await self._use(key, row, shown.instance)
+            except Conflict:  # somebody was faster: perhaps this very process, at another node
+                return self._use_again(await self.store.read(key), shown.instance)
         except StoreAway as error:
             away = f"tickets cannot be redeemed at the moment: {error}"
             return Denial(reason=Reason.SHUTTING_DOWN, text=away)
+
+    async def _use(self, key: str, row: str | None, instance: bytes) -> Principal | Denial:
+        """Whatever comes of it, the ticket is used. Raises Conflict, StoreAway."""
         ticket = None if row is None else read_ticket(row)
-        if ticket is None or self.now() >= ticket.expires:
+        if row is None or ticket is None:
+            return self._use_again(row, instance)
+        left = ticket.expires - self.now()
+        if left <= 0:
             return _NOT_ACCEPTED
         user = replace(_principal(ticket, ""), until=None)  # the session may outlive the ticket
         grant = self.judge(user, ticket.thing, ticket.service)
         if isinstance(grant, Denial):
+            await self.store.commit(Write(key, None, row))
             self.audit("ticket_denied", ticket=ticket.id, user=ticket.user, reason=grant.text)
             return grant
         session = replace(ticket, expires=self._end_of(grant))
+        used = used_row(instance, session, ticket.expires)
+        await self.store.commit(Write(key, used, row, ttl=left))
         self.audit(
             "ticket_used",
             ticket=ticket.id,
@@ -159,6 +176,14 @@ class PolicyAuthority(Authority):
             until=session.expires,
         )
         return _principal(session, seal(self.state.secret, session))
+
+    def _use_again(self, row: str | None, instance: bytes) -> Principal | Denial:
+        """The same session, for the process that it was given to; others: as if unknown."""
+        used = None if row is None else read_used(row)
+        if used is None or not used.is_by(instance) or self.now() >= used.expires:
+            return _NOT_ACCEPTED
+        principal = _principal(used.session, seal(self.state.secret, used.session))
+        return self.still(principal) or principal
 
     def _end_of(self, grant: Grant) -> float:
         """When a session that begins now ends."""
@@ -205,6 +230,20 @@ class PolicyAuthority(Authority):
             return NOT_FOR_YOU
         principal = replace(principal, until=self.ends(principal))
         return decide(self.state.policy, principal, thing, service, self.now())
+
+    def began(self, tunnel: bytes, now: float) -> float:
+        start = self.sessions.start(tunnel)
+        return now if start is None else min(start.began, now)
+
+    def opened_by(self, tunnel: bytes) -> str | None:
+        start = self.sessions.start(tunnel)
+        return None if start is None else start.user
+
+    def remember(self, tunnel: bytes, began: float, user: str, session: float) -> None:
+        self.sessions.remember(tunnel, Start(began, user), session)
+
+    async def run(self) -> None:
+        await self.sessions.run()
 
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:
         return self.state.policy.offers_of(thing)

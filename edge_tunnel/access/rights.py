@@ -51,6 +51,9 @@ class Credentials:
     address: str = ""
     """Where it comes from, for the audit: ``host:port``."""
 
+    instance: bytes = field(default=b"", repr=False)
+    """Random, one of each process (HELLO): who may show a ticket again. Nobody else is told it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
@@ -141,7 +144,7 @@ class Authority(ABC):
 
     @abstractmethod
     async def admit(self, credentials: Credentials) -> Principal | Denial:
-        """Who this is. May ask the store (a ticket is taken out of it, once in the cluster)."""
+        """Who this is. May ask the store (a ticket lets one process in, in the whole cluster)."""
 
     @abstractmethod
     def still(self, principal: Principal) -> Denial | None:
@@ -162,9 +165,22 @@ class Authority(ABC):
     def began(self, tunnel: bytes, now: float) -> float:  # noqa: ARG002
         """When a tunnel, which this node did not know, was opened, in Unix seconds.
 
-        `now` for a new one. One that comes from another node is known to a cluster's store.
+        `now` where nobody has said anything else (see `remember`); never later than `now`.
         """
         return now
+
+    def opened_by(self, tunnel: bytes) -> str | None:  # noqa: ARG002
+        """Whose tunnel this is, as far as any node has said (see `remember`); None: nobody's."""
+        return None
+
+    def remember(self, tunnel: bytes, began: float, user: str, session: float) -> None:  # noqa: B027
+        """All nodes are to know when (Unix seconds) a live tunnel began, whose session is limited.
+
+        Said again and again as long as the tunnel lives; told to the others when `run` can.
+        """
+
+    async def run(self) -> None:  # noqa: B027
+        """What has to be done beside the answers, until cancelled; each node runs it once."""
 
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:  # noqa: ARG002
         """The services that the policy names for this thing."""

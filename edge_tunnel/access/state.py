@@ -7,6 +7,7 @@
     policy/versions/NUMBER   a policy as it was pushed, with who, when and why
     secret                   32 random bytes, hex, for session tokens and hops
     tickets/HASH             a ticket, for seconds (see `tickets`)
+    sessions/TUNNEL          when a tunnel began, while it may live (see `sessions`)
 
 A policy that this program does not understand changes nothing here but `trouble`: the last one that
 it understood stays, for what lives already, and nothing new is decided.
@@ -22,6 +23,7 @@ from typing import Any, Final
 from edge_tunnel.access.keys import KeyRecord, read_row
 from edge_tunnel.access.policy import Policy
 from edge_tunnel.access.policy_reader import read_policy
+from edge_tunnel.access.store import TICKETS
 
 __all__ = ["HEAD", "SECRET", "AccessState", "PushedPolicy", "key_row", "ticket_key", "version_row"]
 
@@ -43,7 +45,7 @@ def version_row(version: int) -> str:
 
 def ticket_key(place: str) -> str:
     """Where a ticket is."""
-    return f"tickets/{place}"
+    return TICKETS + place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,9 @@ A row is expected to have a value when it is written; if it has another by then,
 commit happens. That is all the concurrency that is needed: of two administrators who push at once
 one is told of the other, and of two nodes that redeem one ticket one gets it.
 
-Rows with a time to live (tickets) are written and taken, and never seen in `rows`.
+Rows below `TICKETS` and `SESSIONS` live for a time, and are never in `rows`. A ticket's is read
+from the engine each time; a session's (when a tunnel began) is in every node's memory, and no
+change of it is told: nothing has to be judged again for it.
 """
 
 from __future__ import annotations
@@ -17,10 +19,25 @@ from typing import Final, NamedTuple
 
 from edge_tunnel.errors import EdgeTunnelError
 
-__all__ = ["ANYTHING", "Conflict", "MemoryStore", "Store", "StoreAway", "Write"]
+__all__ = [
+    "ANYTHING",
+    "PASSING",
+    "SESSIONS",
+    "TICKETS",
+    "Conflict",
+    "MemoryStore",
+    "Store",
+    "StoreAway",
+    "Write",
+]
 
-_MOST_SHORT: Final = 10_000
-"""Tickets at once of a node that is alone: what ten minutes of one a second would leave."""
+TICKETS: Final = "tickets/"
+SESSIONS: Final = "sessions/"
+PASSING: Final = (TICKETS, SESSIONS)
+"""Where rows live for a time."""
+
+_MOST_PASSING: Final = 10_000
+"""Tickets at once of a node that is alone, and sessions: many more than one node's users have."""
 
 
 class Conflict(EdgeTunnelError):
@@ -52,7 +69,7 @@ class Write(NamedTuple):
     """What it has before; None: it must not be there."""
 
     ttl: float | None = None
-    """Seconds that it lives."""
+    """Seconds that it lives: for rows below `PASSING`, unless they are deleted."""
 
 
 class Store(ABC):
@@ -76,15 +93,12 @@ class Store(ABC):
         """Write all or nothing; afterwards `rows` shows it. Raises Conflict, StoreAway."""
 
     async def read(self, key: str) -> str | None:
-        """A row that lasts, as the engine has it now. Raises StoreAway."""
+        """Any row, as the engine has it now. Raises StoreAway."""
         return self.rows.get(key)
 
     @abstractmethod
-    async def take(self, key: str) -> str | None:
-        """Delete a row that lives for a time; its value, for one caller in the whole cluster.
-
-        Raises StoreAway.
-        """
+    def session(self, key: str) -> str | None:
+        """A row below `SESSIONS`, as this node knows it."""
 
 
 class MemoryStore(Store):
@@ -93,7 +107,7 @@ class MemoryStore(Store):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._rows: dict[str, str] = {}
-        self._short: dict[str, tuple[str, float]] = {}
+        self._passing: dict[str, dict[str, tuple[str, float]]] = {each: {} for each in PASSING}
 
     @property
     def rows(self) -> Mapping[str, str]:
@@ -104,38 +118,60 @@ class MemoryStore(Store):
         for write in writes:
             if write.expected is not ANYTHING and self._value(write.key) != write.expected:
                 raise Conflict(f"the row {write.key} was changed meanwhile")
-        lasting = [write for write in writes if write.ttl is None]
+        lasting = [write for write in writes if not write.key.startswith(PASSING)]
+        passing = [write for write in writes if write.key.startswith(PASSING)]
+        for write in passing:
+            self._demand_room(write)
         if lasting:
             rows = dict(self._rows)
             for write in lasting:
                 _put(rows, write)
             self._keep(rows)
             self._rows = rows
-        for write in writes:
-            if write.ttl is not None and write.value is not None:
-                self._put_short(write.key, write.value, write.ttl)
+        for write in passing:
+            self._pass(write)
+        if any(write.key.startswith(SESSIONS) for write in passing):
+            self._keep_sessions(self._passing[SESSIONS])
         if lasting:
             self.on_change()
 
-    async def take(self, key: str) -> str | None:
+    async def read(self, key: str) -> str | None:
         self._forget_old()
-        return self._short.pop(key, (None, 0.0))[0]
+        return self._value(key)
+
+    def session(self, key: str) -> str | None:
+        value, ends = self._passing[SESSIONS].get(key, (None, 0.0))
+        return value if self._now() < ends else None
 
     def _keep(self, rows: Mapping[str, str]) -> None:
         """Make it last. Raises StoreAway."""
 
-    def _value(self, key: str) -> str | None:
-        short = self._short.get(key)
-        return short[0] if short is not None else self._rows.get(key)
+    def _keep_sessions(self, sessions: Mapping[str, tuple[str, float]]) -> None:
+        """Values, and when they end (Unix seconds): let them outlast this process."""
 
-    def _put_short(self, key: str, value: str, ttl: float) -> None:
-        if len(self._short) >= _MOST_SHORT:
-            raise StoreAway("too many tickets are not redeemed yet: try again in some seconds")
-        self._short[key] = (value, self._now() + ttl)
+    def _value(self, key: str) -> str | None:
+        if key.startswith(PASSING):
+            return self._beside(key).get(key, (None, 0.0))[0]
+        return self._rows.get(key)
+
+    def _beside(self, key: str) -> dict[str, tuple[str, float]]:
+        return self._passing[SESSIONS if key.startswith(SESSIONS) else TICKETS]
+
+    def _demand_room(self, write: Write) -> None:
+        there = self._beside(write.key)
+        if write.key not in there and len(there) >= _MOST_PASSING:
+            raise StoreAway("too many tickets or sessions at once: try again in some seconds")
+
+    def _pass(self, write: Write) -> None:
+        there = self._beside(write.key)
+        there.pop(write.key, None)
+        if write.value is not None and write.ttl is not None:
+            there[write.key] = (write.value, self._now() + write.ttl)
 
     def _forget_old(self) -> None:
         now = self._now()
-        self._short = {key: row for key, row in self._short.items() if now < row[1]}
+        for name, rows in self._passing.items():
+            self._passing[name] = {key: row for key, row in rows.items() if now < row[1]}
 
 
 def _put(rows: dict[str, str], write: Write) -> None:

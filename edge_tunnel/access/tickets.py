@@ -1,10 +1,11 @@
 """Tickets, which let one user in once, and the tokens that carry a session on after that.
 
 A ticket is 256 random bits that live for seconds: the node keeps their hash, and whoever redeems it
-takes it out of the store, so it works once in the whole cluster. A remote whose link breaks later
-has nothing left to show; at its admission it is told a token, which names user, thing, service and
-end of the session under the cluster's own HMAC. It is a ticket of this one session, for all nodes,
-without a row in the store.
+puts a `Used` in its place, so it lets one process in, in the whole cluster. That process may show
+it again until it ends, and has the same session: a link may break between greeting and grant, or
+the node may have no place just then. A remote whose link breaks later has nothing left to show; it
+is told a token, which names user, thing, service and end of the session under the cluster's own
+HMAC. It is a ticket of this one session, for all nodes, without a row in the store.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import hmac
 import json
 import secrets
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "SESSION",
     "TICKET",
     "Ticket",
+    "Used",
     "new_ticket",
     "place_of",
     "read_ticket",
+    "read_used",
     "seal",
     "ticket_row",
     "unseal",
+    "used_row",
 ]
 
 TICKET: Final = "ett_"
@@ -52,6 +56,26 @@ class Ticket:
 
     key_id: str = ""
     """The key of the user who made it for himself: when it goes, so does the session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A ticket that was redeemed."""
+
+    by: str
+    """SHA-256, hex, of the `instance` in the HELLO of who did it: of one process."""
+
+    session: Ticket
+    expires: float
+    """Unix seconds: of the ticket."""
+
+    def is_by(self, instance: bytes) -> bool:
+        """Whether this process did it. One that has no instance never did."""
+        return bool(instance) and hmac.compare_digest(self.by, _hash(instance))
+
+
+def _hash(instance: bytes) -> str:
+    return hashlib.sha256(instance).hexdigest()
 
 
 def new_ticket(
@@ -80,16 +104,38 @@ def ticket_row(ticket: Ticket) -> str:
     return json.dumps(asdict(ticket))
 
 
+def used_row(instance: bytes, session: Ticket, expires: float) -> str:
+    """What takes a ticket's place when it is redeemed; `expires` is the ticket's."""
+    return json.dumps(asdict(Used(by=_hash(instance), session=session, expires=expires)))
+
+
 def read_ticket(row: str | bytes) -> Ticket | None:
     """Back from `ticket_row`. None: not what this program writes."""
     try:
-        said = json.loads(row)
-        ticket = Ticket(**said)
+        return _ticket(json.loads(row))
     except (ValueError, TypeError):
         return None
+
+
+def read_used(row: str) -> Used | None:
+    """Back from `used_row`. None: not what this program writes."""
+    try:
+        said = json.loads(row)
+        used = Used(by=said["by"], session=_ticket(said["session"]), expires=said["expires"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    good = isinstance(used.by, str) and used.by.isascii()
+    return used if good and isinstance(used.expires, (int, float)) else None
+
+
+def _ticket(said: Any) -> Ticket:
+    """Raises TypeError."""
+    ticket = Ticket(**said)
     texts = (ticket.id, ticket.user, ticket.thing, ticket.service, ticket.key_id)
     good = all(isinstance(text, str) for text in texts)
-    return ticket if good and isinstance(ticket.expires, (int, float)) else None
+    if not good or not isinstance(ticket.expires, (int, float)):
+        raise TypeError("not a ticket")
+    return ticket
 
 
 def _mac(secret: bytes, payload: bytes) -> bytes:

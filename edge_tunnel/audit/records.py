@@ -46,6 +46,8 @@ class Kind(str, enum.Enum):
     TUNNEL_DENIED = "tunnel_denied"
 
     TICKET_MINTED = "ticket_minted"
+    TICKET_USED = "ticket_used"
+    """Once for each ticket: its process may show it again until it ends."""
     TICKET_REFUSED = "ticket_refused"
     POLICY_CHANGED = "policy_changed"
     KEY_CHANGED = "key_changed"

@@ -27,9 +27,9 @@ _KINDS: Final = {
     "key_revoked": Kind.KEY_CHANGED,
     "policy_pushed": Kind.POLICY_CHANGED,
     "ticket_new": Kind.TICKET_MINTED,
+    "ticket_used": Kind.TICKET_USED,
     "ticket_denied": Kind.TICKET_REFUSED,
 }
-"""A ticket that is used needs no record of its own: the link that it opens names it."""
 
 _SHORTEST_KEY: Final = 16
 """Bytes: 128 bits, if they are random."""

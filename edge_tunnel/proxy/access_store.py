@@ -15,7 +15,15 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from edge_tunnel.access.store import ANYTHING, Conflict, Store, StoreAway, Write
+from edge_tunnel.access.store import (
+    ANYTHING,
+    SESSIONS,
+    TICKETS,
+    Conflict,
+    Store,
+    StoreAway,
+    Write,
+)
 from edge_tunnel.proxy.etcd import Change, EngineError, EtcdClient, Row, text64
 from edge_tunnel.proxy.rows import Keys
 
@@ -27,8 +35,6 @@ _SEEN: Final = 2.0
 """Seconds that an answer waits until this node's own watch shows what was written; the watch is
 milliseconds behind unless the engine has just failed over."""
 
-_TICKETS: Final = "tickets/"
-
 
 class EtcdStore(Store):
     """Rows under ``{prefix}/access/``."""
@@ -38,6 +44,7 @@ class EtcdStore(Store):
         self._client = client
         self._place = f"{Keys(prefix).all}access/"
         self._rows: dict[str, str] = {}
+        self._sessions: dict[str, str] = {}
         self._changed = False
         self._revision = 0
         self._news = trio.Event()
@@ -49,6 +56,9 @@ class EtcdStore(Store):
     @property
     def why_not_ready(self) -> str | None:
         return None if self._revision else "keys and policy were not read from etcd yet"
+
+    def session(self, key: str) -> str | None:
+        return self._sessions.get(key)
 
     async def close(self) -> None:
         await self._client.close()
@@ -69,7 +79,9 @@ class EtcdStore(Store):
     # -- what the watch says (`RowsBeside`)
 
     def loaded(self, rows: Sequence[Row]) -> None:
-        found = {name: value for key, value in rows if (name := self._name(key)) is not None}
+        named = {name: value for key, value in rows if (name := self._name(key)) is not None}
+        found = {key: value for key, value in named.items() if not key.startswith(SESSIONS)}
+        self._sessions = {key: value for key, value in named.items() if key.startswith(SESSIONS)}
         self._changed = self._changed or found != self._rows or not self._revision
         self._rows = found
 
@@ -78,17 +90,19 @@ class EtcdStore(Store):
             return False
         name = self._name(change.key)
         if name is not None:
-            self._changed = True
+            session = name.startswith(SESSIONS)
+            self._changed = self._changed or not session
+            rows = self._sessions if session else self._rows
             if change.value is None:
-                self._rows.pop(name, None)
+                rows.pop(name, None)
             else:
-                self._rows[name] = change.value
+                rows[name] = change.value
         return True
 
     def _name(self, key: str) -> str | None:
-        """None: not a row of ours that lasts."""
+        """None: not a row of ours that is kept in memory."""
         name = key.removeprefix(self._place)
-        return None if name == key or name.startswith(_TICKETS) else name
+        return None if name == key or name.startswith(TICKETS) else name
 
     def reached(self, revision: int) -> None:
         self._revision = revision
@@ -140,9 +154,3 @@ class EtcdStore(Store):
         except EngineError as error:
             raise StoreAway(str(error)) from error
         return next((row.value for row in page.rows if row.key == self._place + key), None)
-
-    async def take(self, key: str) -> str | None:
-        try:
-            return await self._client.take(self._place + key)
-        except EngineError as error:
-            raise StoreAway(str(error)) from error

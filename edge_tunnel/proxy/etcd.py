@@ -201,12 +201,6 @@ class EtcdClient:
         revision = int(answer["header"]["revision"])
         return Outcome(bool(answer.get("succeeded")), revision, rows)
 
-    async def take(self, key: str) -> str | None:
-        """Delete a row; its value, or None if there is none: one of several callers gets it."""
-        body = {"key": text64(key), "prev_kv": True}
-        answer = await self.call("/v3/kv/deleterange", body)
-        return next((_text(row.get("value", "")) for row in answer.get("prev_kvs", ())), None)
-
     # -- leases
 
     async def grant(self, ttl: float) -> tuple[int, float]:

@@ -80,7 +80,8 @@ class Guard:
 
     def _judge(self, who: Principal, frame: Attach, now: float) -> Grant | Denial:
         known = self._permit_of(frame)
-        if known is not None and known.principal.name != who.name:
+        owner = self.authority.opened_by(frame.tunnel) if known is None else known.principal.name
+        if owner not in (None, who.name):
             return Denial(reason=Reason.UNKNOWN_TUNNEL, text="")  # as for one that never was
         verdict = self.authority.judge(who, frame.thing, frame.service)
         if isinstance(verdict, Denial):
@@ -94,7 +95,7 @@ class Guard:
     def _began(self, frame: Attach) -> float:
         known = self._permit_of(frame)
         if known is not None:
-            return known.began
+            return known.began  # `check` has looked for an earlier one
         return self.authority.began(frame.tunnel, self._clock())
 
     def _permit_of(self, frame: Attach) -> Permit | None:
@@ -141,6 +142,7 @@ class Guard:
         wall = self._clock()
         for route in self._routes:
             if route.permit is not None:
+                self._agree_on_start(route, route.permit)
                 review = route.permit.grant.review
                 if review is not None and wall >= review:
                     self._judge_again(route, route.permit)
@@ -149,6 +151,21 @@ class Guard:
                 if over is not None:
                     self._routes.end(route, *over)
         self._forget(now)
+
+    def _agree_on_start(self, route: Route, permit: Permit) -> None:
+        """Tell the other nodes when a session began; the earliest that one of them knows counts.
+
+        Only of a tunnel that its edge has accepted: an ATTACH alone proves nothing.
+        """
+        length = permit.grant.session
+        if length is None:
+            return
+        began = self.authority.began(route.tunnel, permit.began)
+        if began < permit.began:
+            permit.began = began
+            if route.remote is not None:
+                self._tell(route.remote, route.tunnel, route.epoch, permit)
+        self.authority.remember(route.tunnel, began, permit.principal.name, length)
 
     def _forget(self, now: float) -> None:
         """What nobody asks for any more: a principal that left holds no memory."""

@@ -314,7 +314,9 @@ class Node:
                 hello = decode(await transport.receive())
                 answer = self._answer(hello)
                 if isinstance(hello, Hello) and isinstance(answer, Welcome):
-                    who = await self.authority.admit(shown(role=hello.role, key=hello.key))
+                    who = await self.authority.admit(
+                        shown(role=hello.role, key=hello.key, instance=hello.instance)
+                    )
                     if isinstance(who, Principal):
                         answer = self._come_later(hello) or answer
                     else:
@@ -349,7 +351,10 @@ class Node:
         return answer_greeting(hello, self.settings.name, self.settings.demands)
 
     def _come_later(self, hello: Hello) -> Bye | None:
-        """Asked last: who may not link at all takes nobody's place."""
+        """Asked last: who may not link at all takes nobody's place, nor a moment to come back.
+
+        A ticket was redeemed by then; the same process may show it again when it comes back.
+        """
         hurried = hello.role == "remote" or RESUMING in hello.features
         wait = self.admission.ask(trio.current_time(), hurried=hurried)
         if not wait:
@@ -361,10 +366,12 @@ class Node:
 
     async def watch_rights(self) -> None:
         """End tunnels whose time is over; `serve` does it."""
-        while True:
-            await trio.sleep(_CHECK)
-            self.traffic.guard.check(trio.current_time())
-            self._end_links()
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(self.authority.run)
+            while True:
+                await trio.sleep(_CHECK)
+                self.traffic.guard.check(trio.current_time())
+                self._end_links()
 
     def _judge_again(self) -> None:
         """Keys or policy have changed: what lost its right ends now."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 
 from edge_tunnel.access.administration import Administration, NewKey, NotAllowed, NotThere
 from edge_tunnel.access.authority import PolicyAuthority
@@ -32,10 +33,10 @@ class Away(MemoryStore):
 
     away = False
 
-    async def take(self, key: str) -> str | None:
+    async def read(self, key: str) -> str | None:
         if self.away:
             raise StoreAway("etcd at 127.0.0.1:2379: connection refused")
-        return await super().take(key)
+        return await super().read(key)
 
 
 class House:
@@ -66,10 +67,17 @@ class House:
     async def key(self, role: str, name: str, **wish: Any) -> tuple[str, KeyRecord]:
         return await self.admin.new_key(NewKey(role=role, name=name, **wish), None, ROOT)
 
-    async def admit(self, role: str, key: str, *names: str) -> Principal | Denial:
+    async def admit(
+        self, role: str, key: str, *names: str, instance: bytes = b""
+    ) -> Principal | Denial:
         certificate = PeerCertificate(names=names, fingerprint="AB" * 32, not_after=5000.0)
         return await self.authority.admit(
-            Credentials(role=role, key=key, certificate=certificate if names else None)
+            Credentials(
+                role=role,
+                key=key,
+                certificate=certificate if names else None,
+                instance=instance,
+            )
         )
 
     async def let_in(self, role: str, key: str, *names: str) -> Principal:
@@ -239,6 +247,70 @@ async def test_a_ticket_lets_in_once_to_one_service_of_one_thing() -> None:
     again = await other.let_in("remote", anna.session)
     assert again == anna and anna.session not in repr(anna)
     assert reason(await other.admit("edge", anna.session)) is Reason.NOT_AUTHORISED
+
+
+async def test_the_process_that_used_a_ticket_may_show_it_again() -> None:
+    """Until the ticket ends, at any node, for the same session; it is no other process's."""
+    house = await House().open()
+    text = await house.ticket()
+    anna = await house.admit("remote", text, instance=b"1" * 16)
+    assert isinstance(anna, Principal)
+    house.now += 14.9
+    other = House(house.store)
+    other.now = house.now
+    assert await other.admit("remote", text, instance=b"1" * 16) == anna
+    unknown = await house.admit("remote", "ett_x", instance=b"1" * 16)
+    for instance in (b"2" * 16, b""):
+        assert await other.admit("remote", text, instance=instance) == unknown
+    assert [kind for kind, _ in house.audit + other.audit].count("ticket_used") == 1
+    house.now += 0.1
+    assert await house.admit("remote", text, instance=b"1" * 16) == unknown
+    assert isinstance(await house.admit("remote", anna.session, instance=b"2" * 16), Principal)
+
+
+async def test_who_has_no_instance_redeems_once() -> None:
+    """Two that say nothing about themselves are not the same."""
+    house = await House().open()
+    text = await house.ticket()
+    await house.let_in("remote", text)
+    assert reason(await house.admit("remote", text)) is Reason.NOT_AUTHORISED
+
+
+class Slow(MemoryStore):
+    """Everybody reads before anybody writes."""
+
+    async def read(self, key: str) -> str | None:
+        found = await super().read(key)
+        await trio.sleep(1)
+        return found
+
+
+async def test_of_two_processes_at_once_one_gets_in(autojump_clock: object) -> None:
+    """And both links of one process: the second reads what the first has written."""
+    house = await House(Slow()).open()
+    text = await house.ticket()
+    answers: list[tuple[bytes, Principal | Denial]] = []
+
+    async def show(instance: bytes) -> None:
+        answers.append((instance, await house.admit("remote", text, instance=instance)))
+
+    async with trio.open_nursery() as nursery:
+        for instance in (b"1" * 16, b"2" * 16) * 3:
+            nursery.start_soon(show, instance)
+    let_in = [instance for instance, answer in answers if isinstance(answer, Principal)]
+    assert len(let_in) == 3 and len(set(let_in)) == 1
+    assert len({repr(answer) for _, answer in answers}) == 2
+
+
+async def test_a_key_that_is_revoked_ends_a_used_ticket_too() -> None:
+    """Its process may not come back by it."""
+    house = await House().open()
+    _, record = await house.key("remote", "anna")
+    text, _ = await house.admin.new_ticket("", "pump-1", "ssh", None, record)
+    assert isinstance(await house.admit("remote", text, instance=b"1" * 16), Principal)
+    await house.admin.revoke_key(record.id, ROOT)
+    again = await house.admit("remote", text, instance=b"1" * 16)
+    assert reason(again) is Reason.NOT_AUTHORISED
 
 
 async def test_a_ticket_lives_for_seconds_and_its_session_for_hours() -> None:

@@ -96,20 +96,41 @@ async def test_of_many_at_once_one_wins(store: Store) -> None:
     assert store.rows == {"head": str(won[0]), f"version/{won[0]}": "text"}
 
 
-async def test_a_ticket_is_taken_once(store: Store) -> None:
-    """Of many who take it one gets it; it is never in `rows`."""
+async def test_a_ticket_is_used_once(store: Store) -> None:
+    """Of many who put another row in its place one does it; it is never in `rows`."""
     await store.commit(Write("tickets/x", "for anna", ttl=30))
-    assert store.rows == {}
-    taken: list[str | None] = []
+    assert await store.read("tickets/x") == "for anna"
+    used: list[str] = []
 
-    async def take() -> None:
-        taken.append(await store.take("tickets/x"))
+    async def use(who: str) -> None:
+        try:
+            await store.commit(Write("tickets/x", who, "for anna", ttl=30))
+            used.append(who)
+        except Conflict:
+            pass
 
     async with trio.open_nursery() as nursery:
-        for _ in range(8):
-            nursery.start_soon(take)
-    assert sorted(taken, key=str) == [None] * 7 + ["for anna"]
-    assert await store.take("tickets/never") is None
+        for number in range(8):
+            nursery.start_soon(use, str(number))
+    assert len(used) == 1
+    assert await store.read("tickets/x") == used[0]
+    assert store.rows == {}
+    await store.commit(Write("tickets/x", None, used[0]))
+    assert await store.read("tickets/x") is None
+    assert await store.read("tickets/never") is None
+
+
+async def test_a_session_is_seen_by_all_and_told_to_none(store: Store) -> None:
+    """Its row is in memory, apart from `rows`; and obeys the same comparison."""
+    told: list[None] = []
+    store.on_change = lambda: told.append(None)
+    await store.commit(Write("sessions/aa", "1", ttl=30))
+    assert store.session("sessions/aa") == "1" and store.session("sessions/bb") is None
+    with pytest.raises(Conflict):
+        await store.commit(Write("sessions/aa", "2", ttl=30))
+    await store.commit(Write("sessions/aa", "0", "1", ttl=30))
+    assert store.session("sessions/aa") == "0"
+    assert store.rows == {} and told == []
 
 
 async def test_a_ticket_that_is_there_is_not_written_again(store: Store) -> None:
@@ -117,21 +138,42 @@ async def test_a_ticket_that_is_there_is_not_written_again(store: Store) -> None
     await store.commit(Write("tickets/x", "1", ttl=30))
     with pytest.raises(Conflict):
         await store.commit(Write("tickets/x", "2", ttl=30))
-    assert await store.take("tickets/x") == "1"
+    assert await store.read("tickets/x") == "1"
 
 
 async def test_rows_for_a_time_are_over(tmp_path: Path) -> None:
     """By the store's own clock."""
     now = [0.0]
     for store in (MemoryStore(lambda: now[0]), FileStore(tmp_path, lambda: now[0])):
-        await store.commit(Write("tickets/x", "1", ttl=15))
+        await store.commit(Write("tickets/x", "1", ttl=15), Write("sessions/x", "1", ttl=15))
+        assert store.session("sessions/x") == "1"
         now[0] += 15
-        assert await store.take("tickets/x") is None
+        assert await store.read("tickets/x") is None and store.session("sessions/x") is None
+        await store.commit(Write("sessions/y", "1", ttl=15))
+        assert store._passing["tickets/"] == {} and [*store._passing["sessions/"]] == ["sessions/y"]
     assert isinstance(store, FileStore)
     store.close()
 
 
 # -- files
+
+
+@pytest.mark.parametrize("damage", [None, "", "[]", '{"a": 1}', '{"sessions/x": [1, "y"]}'])
+async def test_sessions_outlast_a_restart(tmp_path: Path, damage: str | None) -> None:
+    """As long as they live; what a power cut has left of them keeps no node from starting."""
+    now = [0.0]
+    store = FileStore(tmp_path, lambda: now[0])
+    await store.commit(Write("sessions/x", "1", ttl=15))
+    store.close()
+    path = tmp_path / "sessions.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    if damage is not None:
+        path.write_text(damage)
+    again = FileStore(tmp_path, lambda: now[0])
+    assert again.session("sessions/x") == ("1" if damage is None else None)
+    now[0] += 15
+    assert again.session("sessions/x") is None
+    again.close()
 
 
 async def test_a_file_store_lasts(tmp_path: Path) -> None:
@@ -200,10 +242,16 @@ async def test_nodes_of_a_cluster_see_one_thing(etcd: Etcd, prefix: str) -> None
             await other.commit(Write("keys/a", None, "1"))
             await one.until(lambda: len(one.rows) == 1)
             await one.commit(Write("tickets/x", "1", ttl=30))
-            assert await other.take("tickets/x") == "1"
-            assert await one.take("tickets/x") is None
+            await other.commit(Write("tickets/x", "2", "1", ttl=30))
+            assert await one.read("tickets/x") == "2"
+            await one.commit(Write("sessions/x", "1", ttl=30), Write("sessions/y", "1", ttl=2))
+            await other.until(lambda: other.session("sessions/y") is not None)
             async with open_etcd_store(etcd, prefix, "c") as late:
                 assert late.rows == {"keys/b": "2"}
+                assert late.session("sessions/x") == "1"
+                for each in (one, other, late):  # the lease ends: each node is told
+                    await each.until(lambda each=each: each.session("sessions/y") is None)
+                    assert each.session("sessions/x") == "1"
 
 
 async def test_a_commit_that_was_made_twice_was_made() -> None:
@@ -234,7 +282,7 @@ async def test_while_etcd_is_away() -> None:
             with pytest.raises(StoreAway, match="etcd at 127"):
                 await store.commit(Write("keys/b", "1"))
             with pytest.raises(StoreAway, match="etcd at 127"):
-                await store.take("tickets/x")
+                await store.read("tickets/x")
             assert store.rows == {"keys/a": "1"} and store.why_not_ready is None
             etcd.members[0].start_again()
             while True:
