@@ -1,7 +1,8 @@
 """The Authority that decides by keys, tickets, certificates and a policy, all in memory.
 
 What is in the store is told to us by it (`Store.on_change`); only a ticket is asked for, because it
-may be redeemed by one process in the cluster. Whatever is wrong with what somebody shows, he hears the same.
+may be redeemed by one process in the cluster. Whatever is wrong with what somebody shows, he hears
+the same.
 """
 
 from __future__ import annotations
