@@ -164,7 +164,7 @@ def test_what_waits_is_bounded() -> None:
     """A store that is away for days costs no node its memory."""
     store = View(MemoryStore())
     sessions = Sessions(store, lambda: 0.0)
-    store.session = lambda key: None  # type: ignore[method-assign, assignment]  # noqa: ARG005
+    store.session = lambda key: None  # type: ignore[method-assign]  # noqa: ARG005
     for number in range(10_001):
         sessions.remember(number.to_bytes(16, "big"), Start(1.0, "anna"), 10.0)
     assert len(sessions._due) == 10_000

@@ -73,7 +73,7 @@ async def build() -> House:
 
 @asynccontextmanager
 async def three_nodes(house: House) -> AsyncIterator[Cluster]:
-    with trio.fail_after(100_000):
+    with trio.fail_after(1000):
         async with open_cluster("a", "b", "c", authority=house.authority) as cluster:
             for node in cluster.nodes.values():
                 node.traffic.guard._clock = trio.current_time
@@ -121,7 +121,7 @@ async def test_a_start_that_comes_late_counts_all_the_same(autojump_clock: objec
             late.remember(tunnel, earlier, 300.0)
             await trio.sleep(5)
             await late.write_down()
-            while (notice := await anext(events)).event != "granted" or notice["seconds"] > 200:
+            while (notice := await anext(events)).event != "granted":
                 pass
             assert notice["seconds"] == pytest.approx(95, abs=3)
         assert "session" in await broken(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,12 @@ async def test_nodes_of_a_cluster_see_one_thing(etcd: Etcd, prefix: str) -> None
                 assert late.rows == {"keys/b": "2"}
                 assert late.session("sessions/x") == "1"
                 for each in (one, other, late):  # the lease ends: each node is told
-                    await each.until(lambda each=each: each.session("sessions/y") is None)
+                    await each.until(partial(_is_gone, each, "sessions/y"))
                     assert each.session("sessions/x") == "1"
+
+
+def _is_gone(store: Store, session: str) -> bool:
+    return store.session(session) is None
 
 
 async def test_a_commit_that_was_made_twice_was_made() -> None:
