@@ -1,7 +1,8 @@
-"""What one peer can take of a node: places, keys tried, binds, attaches, memory. In virtual time."""
+"""What one peer can take of a node: places, keys, binds, attaches, memory. In virtual time."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -9,26 +10,28 @@ import trio
 import trio.testing
 
 from edge_tunnel import DevelopmentKey, Node, NodeSettings, Reason
-from edge_tunnel.protocol.codec import decode, encode
+from edge_tunnel.access.rights import Credentials, Denial, Principal
+from edge_tunnel.protocol.codec import decode, encode, peek
 from edge_tunnel.protocol.frames import (
     MAX_DATA,
-    Attach,
     Bind,
     Bound,
     Bye,
     Close,
-    Credit,
     Data,
     Frame,
     Ping,
+    Pong,
     Position,
     Unbind,
     Welcome,
 )
 from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.proxy import routes as tables
+from edge_tunnel.proxy import traffic
 from edge_tunnel.proxy.budget import OBJECT, Budget
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.routes import MAX_URGENT, Routes
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.testing.transports import transport_pair
 from tests.proxy.test_node import (
     TUNNEL,
@@ -69,46 +72,48 @@ async def test_one_source_does_not_take_all_places() -> None:
             async def come(source: str) -> trio.SocketStream:
                 return await trio.open_tcp_stream("127.0.0.1", port, local_address=source)
 
-            first, _second = await come("127.0.0.2"), await come("127.0.0.2")
-            while node._unauthenticated < 2:
-                await trio.lowlevel.checkpoint()
-            with pytest.raises(trio.BrokenResourceError):
-                await _answer(await come("127.0.0.2"))
-                raise trio.BrokenResourceError  # closed without an answer, or reset
-            assert await _answer(await come("127.0.0.3")) == b"HTTP/1.1 200 "
-            await first.aclose()
-            while len(node._sources) and node._unauthenticated > 1:
-                await trio.lowlevel.checkpoint()
-            assert await _answer(await come("127.0.0.2")) == b"HTTP/1.1 200 "
+            async with await come("127.0.0.2"):
+                async with await come("127.0.0.2"):
+                    while node._unauthenticated < 2:
+                        await trio.lowlevel.checkpoint()
+                    assert await _answer(await come("127.0.0.2")) == b""
+                    assert await _answer(await come("127.0.0.3")) == b"HTTP/1.1 200 "
+                while node._unauthenticated > 1:
+                    await trio.lowlevel.checkpoint()
+                assert await _answer(await come("127.0.0.2")) == b"HTTP/1.1 200 "
             nursery.cancel_scope.cancel()
 
 
 async def _answer(stream: trio.SocketStream) -> bytes:
-    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: n\r\n\r\n")
-    answer = bytes(await stream.receive_some())
-    if not answer:
-        raise trio.BrokenResourceError
-    return answer[:13]
+    """The beginning of it; empty if the connection is closed without one."""
+    async with stream:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: n\r\n\r\n")
+            return bytes(await stream.receive_some())[:13]
+    return b""
+
+
+class Counting(DevelopmentKey):
+    """Counts how often it was asked."""
+
+    asked = 0
+
+    async def admit(self, credentials: Credentials) -> Principal | Denial:
+        self.asked += 1
+        return await super().admit(credentials)
 
 
 async def test_keys_that_are_tried(autojump_clock: trio.testing.MockClock) -> None:
     """After some refused keys an address is told to come later, the right key or not."""
     async with running(max_failures_per_source=3) as (node, nursery):
-        asked: list[str] = []
-        admit = node.authority.admit
-
-        async def count(credentials: object) -> object:
-            asked.append("")
-            return await admit(credentials)  # type: ignore[arg-type]
-
-        node.authority.admit = count  # type: ignore[method-assign, assignment]
+        node.authority = authority = Counting("k")
         for _ in range(3):
             answer = await greet(node, nursery, "wrong", "192.0.2.1:5")
             assert isinstance(answer, Bye) and answer.reason == Reason.NOT_AUTHORISED
         answer = await greet(node, nursery, "k", "192.0.2.1:6")
         assert isinstance(answer, Bye) and answer.reason == Reason.TOO_MANY
         assert 0 < answer.retry_after_ms <= 20_000
-        assert len(asked) == 3, "the key was looked at"
+        assert authority.asked == 3, "the key was looked at"
         assert isinstance(await greet(node, nursery, "k", "192.0.2.2:6"), Welcome)
         await trio.sleep(answer.retry_after_ms / 1000)
         assert isinstance(await greet(node, nursery, "k", "192.0.2.1:7"), Welcome)
@@ -134,7 +139,7 @@ async def test_bind_flapping(autojump_clock: trio.testing.MockClock) -> None:
         edge = await join(node, nursery, "edge")
         with pytest.raises(trio.BrokenResourceError):
             for epoch in range(1, 1000):
-                await edge.say(Bind("t", epoch), Unbind("t"))
+                await edge.say(Bind("t", epoch), Unbind("t", epoch))
                 answer = await edge.hear()
                 if isinstance(answer, Bye):
                     raise trio.BrokenResourceError
@@ -149,6 +154,7 @@ async def test_bind_flapping(autojump_clock: trio.testing.MockClock) -> None:
         assert await other.hear() == Bound("other", 1)
 
 
+@pytest.mark.slow
 async def test_a_gateway_binds_all_it_has_twice_and_no_more(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -160,7 +166,7 @@ async def test_a_gateway_binds_all_it_has_twice_and_no_more(
             assert isinstance(await edge.hear(), Bound)
         answers: list[Frame] = []
         for number in range(4096):
-            await edge.say(Unbind(f"t{number}"), Bind(f"t{number}", 2))
+            await edge.say(Unbind(f"t{number}", 1), Bind(f"t{number}", 2))
             answers.append(await edge.hear())
             if isinstance(answers[-1], Bye):
                 break
@@ -170,7 +176,7 @@ async def test_a_gateway_binds_all_it_has_twice_and_no_more(
 
 
 async def test_a_hundred_thousand_tunnel_ids(autojump_clock: trio.testing.MockClock) -> None:
-    """Attaches of tunnels that nobody knows leave nothing behind, and are not passed on as a flood."""
+    """Attaches of tunnels that nobody knows leave nothing behind, and are no flood elsewhere."""
     async with running() as (node, nursery):
         edge, remote = await edge_and_remote(node, nursery)
         passed = 0
@@ -178,15 +184,15 @@ async def test_a_hundred_thousand_tunnel_ids(autojump_clock: trio.testing.MockCl
         async def count() -> None:
             nonlocal passed
             while True:
-                await edge.hear()
+                await edge.transport.receive()
                 passed += 1
 
         nursery.start_soon(count)
-        for number in range(1, 20_000):
+        for number in range(1, 5000):
             frame = attach(fresh=False)._replace(tunnel=tunnel(number))
             await remote.transport.send(encode(frame))
         await trio.sleep(1)
-        assert passed <= 2048 + 200
+        assert 900 < passed <= 1024
         assert len(node.routes) <= 1024
         await remote.say(Data(TUNNEL, 1, 1, 0, b"still"))  # its honest tunnel goes on
         before = passed
@@ -209,6 +215,7 @@ async def test_epoch_0_leaves_nothing(autojump_clock: trio.testing.MockClock) ->
         assert len(node.routes) == 0
 
 
+@pytest.mark.slow
 async def test_new_tunnels_above_the_pace_are_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -255,8 +262,6 @@ def make_tunnel(routes: Routes, number: int, edge: Port, remote: Port) -> bytes:
 
 
 def fill(routes: Routes, name: bytes, source: Port, size: int) -> None:
-    from edge_tunnel.protocol.codec import peek  # noqa: PLC0415
-
     for offset in range(0, size, MAX_DATA):
         message = encode(Data(name, 1, 1, offset, bytes(min(MAX_DATA, size - offset))))
         routes.forward(peek(message), message, source)
@@ -303,35 +308,36 @@ def test_what_is_held_is_counted_exactly() -> None:
     assert routes.budget.held == 0
 
 
+@pytest.mark.slow
 async def test_a_peer_that_asks_and_does_not_read(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answers are bounded: the link is ended, and what it held is free."""
+    monkeypatch.setattr(traffic, "MAX_URGENT", 10_000)
     async with running() as (node, nursery):
         nursery.start_soon(node.watch_rights)
-        remote = await join(node, nursery, "remote")
-        # what the transport holds stops the node's writer; from then on the answers wait
+        remote, patient = await join(node, nursery, "remote"), await join(node, nursery, "remote")
+        # the transport holds 256 KiB: that stops the node's writer, and then the answers wait
         message = encode(Ping(2**60))
-        with pytest.raises(Exception, match="closed|lost"):
-            for _ in range(20 * MAX_URGENT // len(message)):
-                for _ in range(1000):
-                    await remote.transport.send(message)
-        assert node.links == 0
+        for _ in range((256 * 1024 + 50_000) // len(message)):
+            await remote.transport.send(message)
+        await trio.sleep(5)
+        assert node.links == 1
+        await patient.say(Ping(1))
+        assert await patient.hear() == Pong(1)
 
 
-async def test_control_frames_to_an_edge_that_does_not_read() -> None:
+def test_control_frames_to_an_edge_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """ATTACHes are not put where nothing is taken away; they are asked again later."""
+    monkeypatch.setattr(tables, "MAX_URGENT", 100_000)
     routes, _ = make_routes(0)
     edge, remote = Port("edge", "e", Outlet()), Port("remote", "r", Outlet())
-    positions = tuple(Position(n, 0, 0, 0, accepted=True) for n in range(1, 4097))
+    size = len(encode(attach()))
     for number in range(1, 2000):
-        frame: Attach = attach()._replace(tunnel=tunnel(number), positions=positions)
+        frame = attach()._replace(tunnel=tunnel(number))
         routes.attach(frame, encode(frame), remote, edge)
-    assert MAX_URGENT <= edge.outlet.urgent_size < MAX_URGENT + 300_000
-    assert len(routes) < 300
-    message = encode(Credit(TUNNEL, 1, 1, 0, 0))
-    assert message  # a route that never was takes no frame either
-    assert routes.get(tunnel(1999)) is None
+    assert 100_000 <= edge.outlet.urgent_size < 100_000 + size
+    assert len(routes) == len(remote.routes) == len(edge.routes) == -(-100_000 // size)
 
 
 async def test_memory_of_control_frames_is_in_the_budget(
