@@ -20,6 +20,9 @@ _MOST_KEYS: Final = 20_000
 """Keys that are told apart, as many as a node takes links; the one that was quiet for the longest
 is forgotten for a new one. Whoever has more addresses than that is not held by counting them."""
 
+_ROUNDING: Final = 1e-6
+"""Seconds: nobody is sent away for the last bit of a sum."""
+
 
 class Pace:
     """At most `burst` at once, and `rate` a second, of each key."""
@@ -38,7 +41,7 @@ class Pace:
         debt = max(self._paid_at.get(key, now) - now, 0.0)
         # more than fits at once waits until nothing is owed, not for ever
         room = max((self.burst - cost) / self.rate, 0.0)
-        return max(debt - room, 0.0)
+        return debt - room if debt - room > _ROUNDING else 0.0
 
     def spend(self, key: Hashable, now: float, cost: float = 1.0) -> None:
         """It happened, whether there was room or not."""
