@@ -21,7 +21,7 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.testing.processes import THING, Child, ChildFailed, Site, open_site
 
 _STREAMS: Final = 20
-_MEMORY: Final = 64 * 1024 * 1024
+_MEMORY: Final = 16 * 1024 * 1024
 """The node's limit here: small, so that slow readers reach it in a few seconds."""
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
@@ -56,6 +56,12 @@ class Node:
         peak = int((folder / "status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
         (folder / "clear_refs").write_text("5")
         return peak
+
+    def cut(self) -> int:
+        """Tunnels that it ended for want of memory, since the last look."""
+        events, self.child.events = self.child.events, []
+        reasons = [str(each.get("reason")) for each in events if each["event"] == "tunnel_closed"]
+        return sum("short of memory" in reason for reason in reasons)
 
     def is_alive(self) -> bool:
         return self.child.process.poll() is None
@@ -144,6 +150,8 @@ async def _attack_all(site: Site, node: Node, honest: Honest, options: argparse.
 
 def _report(name: str, felt: Feelings, seconds: float, node: Node, counts: dict[str, int]) -> bool:
     """One line of the table; whether somebody honest was hurt."""
+    if cut := node.cut():
+        counts = {**counts, "tunnels cut by the node": cut}
     done = ", ".join(f"{key}: {value:,}" for key, value in counts.items())
     cpu, peak = (node.turn(), node.peak()) if node.is_alive() else (0.0, 0.0)
     p50, p99, most = (1000 * felt.percentile(part) for part in (0.5, 0.99, 1.0))

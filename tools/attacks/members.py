@@ -26,8 +26,8 @@ ENDLESS: Final = "endless"
 """The service that sends without end."""
 
 _IDS: Final = 100_000
-_STREAMS: Final = 128
-_READERS: Final = 3
+_STREAMS: Final = 40
+_READERS: Final = 4
 
 
 async def slow_readers(target: Target) -> None:
@@ -51,10 +51,11 @@ async def _slow_reader(target: Target) -> None:
         deaf = trio.Event()
         with suppress(EdgeTunnelError, *GONE):
             async with open_remote([f"ws://127.0.0.1:{target.port}"], target.key, dial=dial) as one:
-                for _ in range(_STREAMS):
-                    await one.open_stream(THING, ENDLESS)
-                    target.done["streams"] += 1
+                await one.open_tunnel(THING, ENDLESS)
                 deaf.set()
+                for _ in range(_STREAMS):
+                    await one.open_stream_early(THING, ENDLESS)
+                    target.done["streams"] += 1
                 with trio.move_on_after(8):  # its own end would notice the silence later
                     await trio.sleep_forever()
         await trio.sleep(0.1)
