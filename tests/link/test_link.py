@@ -49,7 +49,7 @@ class Flooded(Transport):
     def __init__(self) -> None:
         self.given = 0
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, message: bytes) -> None:  # noqa: ARG002
         await trio.lowlevel.checkpoint()
 
     async def receive(self) -> bytes:
