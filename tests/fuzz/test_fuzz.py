@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.protocol.codec import decode, peek
+from edge_tunnel.protocol.frames import Kind
 from tests.fuzz import targets
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.seeds import seeds
@@ -44,13 +46,13 @@ def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _is_bad_data(message: bytes) -> bool:
     try:
-        route = targets.peek(message)
+        route = peek(message)
     except RemoteProtocolError:
         return False
     try:
-        targets.decode(message)
+        decode(message)
     except RemoteProtocolError:
-        return route.kind == targets.Kind.DATA
+        return route.kind == Kind.DATA
     return False
 
 
