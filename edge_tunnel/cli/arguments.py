@@ -15,6 +15,7 @@ __all__ = [
     "add_json",
     "add_lifetime",
     "add_log_level",
+    "duration",
     "positive_seconds",
     "warn_of_secret",
 ]
@@ -73,6 +74,18 @@ def add_log_level(parser: argparse.ArgumentParser, default: str | None = "WARNIN
         metavar="LEVEL",
         help=f"what to log on stderr: {', '.join(LOG_LEVELS)}",
     )
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration(text: str) -> float:
+    """An argparse type: ``90d``, ``12h``, ``30m``, ``15s`` or seconds; in seconds."""
+    unit = _UNITS.get(text[-1:], 0)
+    try:
+        return positive_seconds(str(float(text[:-1]) * unit) if unit else text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError("must be a time as in 90d, 12h, 30m or 15s") from None
 
 
 def warn_of_secret(option: str, better: str) -> None:

@@ -16,7 +16,7 @@ from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.config import ClusterSettings, ListenAddress
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.protocol.greeting import VERSION
-from edge_tunnel.proxy.cluster import ClusterRegistry
+from edge_tunnel.proxy.cluster import ClusterRegistry, RowsBeside
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.etcd import EtcdClient
 from edge_tunnel.proxy.etcd_http import Endpoint
@@ -30,7 +30,14 @@ from edge_tunnel.proxy.peering import (
 )
 from edge_tunnel.proxy.renewed import Renewed
 
-__all__ = ["add_cluster", "hop_tls", "make_registry", "read_cluster", "serve_other_nodes"]
+__all__ = [
+    "add_cluster",
+    "hop_tls",
+    "make_client",
+    "make_registry",
+    "read_cluster",
+    "serve_other_nodes",
+]
 
 _SCHEME = "etcd://"
 
@@ -74,17 +81,24 @@ def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
     )
 
 
-def make_registry(settings: ClusterSettings, emit: Callable[..., None]) -> ClusterRegistry:
-    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
+def make_client(settings: ClusterSettings) -> EtcdClient:
+    """A client of the cluster's etcd. Raises ConfigError for files that cannot be used."""
     endpoints = [Endpoint(each.host or "127.0.0.1", each.port) for each in settings.engine]
+    return EtcdClient(endpoints, tls=_engine_tls(settings))
+
+
+def make_registry(
+    settings: ClusterSettings, emit: Callable[..., None], beside: RowsBeside | None = None
+) -> ClusterRegistry:
+    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
     me = NodeInfo(
         name=settings.node_name,
         address=shown(settings.advertise),
         version=VERSION,
         started=time.time(),
     )
-    client = EtcdClient(endpoints, tls=_engine_tls(settings))
-    return ClusterRegistry(me, client, prefix=settings.prefix, emit=emit)
+    client = make_client(settings)
+    return ClusterRegistry(me, client, prefix=settings.prefix, rows_beside=beside, emit=emit)
 
 
 def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:

@@ -72,7 +72,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("thing", metavar="THING", help="the device's name, as in auto_bind")
     parser.add_argument("service", metavar="SERVICE", help="a name on the device's list, as ssh")
-    add_access(parser)
+    add_access(parser, tickets=True)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--local",

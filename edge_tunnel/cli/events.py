@@ -63,6 +63,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "notice": "{text}",
     "remembered": "{thing} is known from now on by its fingerprint {fingerprint}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
+    "state_in_memory": "keys and policy end with this node: --state DIR keeps them",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",
     "tunnel_attached": "tunnel to {service} of {thing} attached again",

@@ -17,8 +17,14 @@ from edge_tunnel.cli import (
     demo,
     edge,
     forget,
+    key,
+    nodes,
+    policy,
     proxy,
+    things,
+    ticket,
     tls,
+    tunnels,
 )
 from edge_tunnel.cli.arguments import Parser
 from edge_tunnel.cli.events import fit_to_show, json_line
@@ -32,6 +38,12 @@ _COMMANDS: Final = (
     proxy,
     edge,
     connect,
+    things,
+    tunnels,
+    nodes,
+    key,
+    ticket,
+    policy,
     forget,
     audit,
     check_config,
@@ -53,6 +65,11 @@ a first tunnel, each line in a terminal of its own:
   edge-tunnel edge --config config.json            # with "appKey": "choose-one"
   edge-tunnel connect device-7 ssh --proxy ws://127.0.0.1:9100 --local 2222
   ssh -p 2222 127.0.0.1
+
+what there is, in the whole cluster:
+  edge-tunnel things
+  edge-tunnel tunnels --watch
+  edge-tunnel nodes
 
 or see it all at once:
   edge-tunnel demo

@@ -7,12 +7,13 @@ import logging
 import os
 import ssl
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.audit.records import Audit
+from edge_tunnel.cli.access import read_secret
 from edge_tunnel.cli.addresses import parse_listen
 from edge_tunnel.cli.arguments import (
     Subparsers,
@@ -22,6 +23,13 @@ from edge_tunnel.cli.arguments import (
     warn_of_secret,
 )
 from edge_tunnel.cli.auditing import open_node_audit
+from edge_tunnel.cli.authority import (
+    ADMIN_VARIABLE,
+    Decider,
+    add_authority,
+    make_authority,
+    read_keys,
+)
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -37,9 +45,10 @@ from edge_tunnel.cli.node_tls import add_tls, listener_tls, read_tls
 from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.renewal import open_renewal
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import AuditSettings, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import AuditSettings, ProxyConfig, load_proxy_config
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.proxy.access_store import EtcdStore
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import HopTlsSource, dial_hops
@@ -56,6 +65,12 @@ _EXAMPLES: Final = """\
 examples:
   EDGE_TUNNEL_DEV_KEY=choose-one edge-tunnel proxy --listen 127.0.0.1:9100
   edge-tunnel proxy --config proxy.toml --json
+
+  EDGE_TUNNEL_ADMIN_KEY=$(cat admin.key) edge-tunnel proxy --listen 127.0.0.1:9100 --state state
+
+Who is let in: with --admin-key-file (or the variable), whoever has a key of his own, made with
+`edge-tunnel key new`, and no further than the policy says (`edge-tunnel policy push`); a cluster
+keeps them in its etcd, a node that is alone in --state. In development mode everybody has one key.
 
 Without a certificate a node listens on this machine's loopback address only. With one, anywhere:
   edge-tunnel tls init --name tunnel.example.com --edge device-7
@@ -97,7 +112,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--listen", metavar="HOST:PORT", help="where links are taken; port 0: any free"
     )
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
-    parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    add_authority(parser)
     add_tls(parser)
     parser.add_argument(
         "--audit", metavar="FILE", help="record who does what; -: on stderr, for the journal"
@@ -138,16 +153,18 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         environ = dict(os.environ)
         if args.dev_key:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
+        if args.admin_key_file:
+            environ[ADMIN_VARIABLE] = read_secret(Path(args.admin_key_file), "administrator's key")
         config = load_proxy_config(args.config, environ=environ)
+        config = replace(config, state=args.state or config.state)
         tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
         audit = _audit(args.audit, config.audit)
         return replace(config, tls=tls, cluster=cluster, audit=audit)
-    key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
-    if not key:
-        text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
-        raise CommandFailed(Exit.USAGE, text)
+    dev_key, access = read_keys(args)
     return ProxyConfig(
-        dev_key=Secret(key),
+        dev_key=dev_key,
+        access=access,
+        state=args.state,
         listen=(parse_listen(args.listen, "--listen"),),
         tls=read_tls(args),
         cluster=read_cluster(args),
@@ -176,7 +193,7 @@ def _name(config: ProxyConfig) -> str:
     return config.cluster.node_name if config.cluster is not None else "node"
 
 
-def _settings(config: ProxyConfig) -> NodeSettings:
+def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
     limits = config.limits
     return NodeSettings(
         name=_name(config),
@@ -185,9 +202,10 @@ def _settings(config: ProxyConfig) -> NodeSettings:
         max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
         demands=config.versions,
+        hops=HopSettings(key=hop_key),
+        origins=() if config.access is None else config.access.origins,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
-        hops=HopSettings(key=config.dev_key.reveal()),
     )
 
 
@@ -228,23 +246,32 @@ async def _start(
     audit: Audit,
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
-    authenticate = DevelopmentKey(config.dev_key.reveal())
+    decider = make_authority(config, reporter, audit)
     cluster = config.cluster
     if cluster is None:
-        node = Node(_settings(config), authenticate, audit=audit)
-        node.notices.call(reporter)
-        return node
+        settings = _settings(config, await decider.start(reporter))
+        return _dressed(Node(settings, decider.authority, audit=audit), decider, reporter)
     if tls is None:
         demand_loopback(cluster.advertise)
         demand_loopback(cluster.hop_listen or cluster.advertise)
-    registry = make_registry(cluster, reporter.emit)
+    store = decider.store if isinstance(decider.store, EtcdStore) else None
+    registry = make_registry(cluster, reporter.emit, store)
+    settings = _settings(config, await decider.start(reporter))
     dial = dial_hops(registry.address, tls)
-    node = Node(_settings(config), authenticate, registry, dial, audit=audit)
-    node.notices.call(reporter)
+    node = Node(settings, decider.authority, registry, dial, audit=audit)
+    _dressed(node, decider, reporter)
     await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls)
     nursery.start_soon(registry.run)
+    if store is not None:
+        nursery.start_soon(store.run)
     reporter.emit("waiting", what="the cluster's registry on etcd")
     await registry.ready.wait()
     known = sorted({cluster.node_name, *registry.nodes})
     reporter.emit("joined", node=cluster.node_name, nodes=known)
+    return node
+
+
+def _dressed(node: Node, decider: Decider, reporter: Reporter) -> Node:
+    node.api = decider.api
+    node.notices.call(reporter)
     return node

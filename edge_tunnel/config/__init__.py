@@ -35,12 +35,14 @@ from edge_tunnel.config.proxy import (
     inspect_proxy_config,
     load_proxy_config,
 )
+from edge_tunnel.config.proxy_access import AccessSettings
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.settings import Setting
 from edge_tunnel.config.toml_writer import to_toml
 
 __all__ = [
     "LISTEN_SCHEMES",
+    "AccessSettings",
     "AuditSettings",
     "CertificateCriteria",
     "Changes",

@@ -4,8 +4,9 @@
 
     listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses; with [tls] that is TLS,
                                   # and "ws://127.0.0.1:9101" is not, for a balancer beside it
-    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY
+    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or [access]
     log_level = "INFO"
+    # state and [access]: see `proxy_access`
 
     # [tls]: see node_tls
 
@@ -40,7 +41,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from edge_tunnel.config import scalars
@@ -58,6 +60,13 @@ from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Who
 from edge_tunnel.config.load import open_file
 from edge_tunnel.config.node_tls import TLS_GROUP, TLS_RULES, TLS_SECRET, NodeTls, node_tls
 from edge_tunnel.config.nodes import Node
+from edge_tunnel.config.proxy_access import (
+    ACCESS_GROUP,
+    ACCESS_RULES,
+    ADMIN_KEY,
+    AccessSettings,
+    check_access,
+)
 from edge_tunnel.config.rules import Group, Rule, Table
 from edge_tunnel.config.scalars import Say, Unfit, shortened
 from edge_tunnel.config.secret import Secret
@@ -156,8 +165,15 @@ class ClusterSettings:
 class ProxyConfig:
     """All that a proxy node is told."""
 
-    dev_key: Secret
-    """The one key that edges and remotes show. A node without a key does not start."""
+    dev_key: Secret | None = None
+    """The one key that edges and remotes show, in development mode."""
+
+    access: AccessSettings | None = None
+    """Identities and policy. There is either this or `dev_key`: no node lets anybody in."""
+
+    state: str | None = None
+    """A folder for keys and policy of a node that is alone; in the file relative to that. None:
+    they end with the node."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
     tls: NodeTls | None = None
@@ -236,6 +252,7 @@ _TABLE = Table(
         Rule(group="", key="listen", kind=_Addresses(_Address(LISTEN_SCHEMES)), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
+        Rule(group="", key="state", kind=Text(), target="state"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
@@ -265,6 +282,7 @@ _TABLE = Table(
             for peer in _PEERS
             for part in ("minimum", "recommended")
         ),
+        *ACCESS_RULES,
         *AUDIT_RULES,
         *TLS_RULES,
     ),
@@ -272,15 +290,13 @@ _TABLE = Table(
         Group(path="limits"),
         Group(path="cluster"),
         Group(path="versions"),
+        ACCESS_GROUP,
         AUDIT_GROUP,
         TLS_GROUP,
     ),
 )
-_KEY_PLACES = (
-    SecretPlace(
-        "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
-    ),
-    TLS_SECRET,
+_DEV_KEY = SecretPlace(
+    "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
 )
 
 
@@ -305,27 +321,34 @@ def inspect_proxy_config(
     findings, section = opened.findings, opened.section
     config = None
     if section is not None:
-        chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
+        admin = (ADMIN_KEY,) if "access" in section.groups else ()
+        places = (_DEV_KEY, TLS_SECRET, *admin)
+        chosen = choose_secrets(places, section, opened.source, environ, findings)
+        keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         _check_versions(section, findings)
+        check_access(section, keys, findings)
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
-        if "dev_key" in chosen:
-            config = _built(section, chosen["dev_key"].secret, tls)
-        elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
-            hint = "write dev_key or dev_key_file, or set EDGE_TUNNEL_DEV_KEY"
-            findings.error(None, "dev_key", "no key: such a node would let anybody in", hint)
+        config = replace(_built(section, keys, opened.source.directory), tls=tls)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
     return ProxyInspection(None if failed else config, told)
 
 
-def _built(section: Section, dev_key: Secret, tls: NodeTls | None) -> ProxyConfig:
-    top = {key: section.value(key) for key in ("listen", "log_level") if key in section.values}
+def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> ProxyConfig:
+    top: dict[str, Any] = {
+        key: section.value(key) for key in ("listen", "log_level") if key in section.values
+    }
+    if "state" in section.values:
+        top["state"] = str(directory / section.value("state"))
+    access = _group(section, "access.")
     return ProxyConfig(
-        dev_key=dev_key,
-        tls=tls,
+        dev_key=keys.get("dev_key"),
+        access=AccessSettings(admin_key=keys.get("admin_key"), **access)
+        if "access" in section.groups
+        else None,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
         versions=_versions(section),

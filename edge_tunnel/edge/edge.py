@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +39,7 @@ from edge_tunnel.protocol.frames import (
     Bound,
     Close,
     LinkFrame,
+    Offer,
     Services,
     StreamFrame,
     TunnelFrame,
@@ -47,6 +48,7 @@ from edge_tunnel.protocol.frames import (
     clip,
 )
 from edge_tunnel.protocol.identity import Identity
+from edge_tunnel.protocol.listing import LISTS, offered
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     Event,
@@ -151,6 +153,12 @@ class Edge(Endpoint):
         for thing in self.config.things:
             self._bind(thing)
 
+    def _tell_offer(self, things: Collection[str]) -> None:
+        """For lists; nothing is opened by it."""
+        if LISTS in self.features:
+            for thing in things:
+                self.send(Offer(thing, offered(self._offered.names(thing))))
+
     def is_settled(self) -> bool:
         return self._bound >= set(self.config.things)
 
@@ -161,6 +169,7 @@ class Edge(Endpoint):
     def on_link_frame(self, frame: LinkFrame) -> None:
         if isinstance(frame, Services):
             self._offered.policy(frame)
+            self._tell_offer(self._bound & {frame.thing})
             for tunnel in list(self.tunnels.values()):
                 self._adopt(tunnel)
         elif not isinstance(frame, (Bound, Unbound)):
@@ -169,6 +178,7 @@ class Edge(Endpoint):
             pass  # the answer to a bind that the configuration has taken back, if to any
         elif isinstance(frame, Bound):
             self._bound.add(frame.thing)
+            self._tell_offer([frame.thing])
             self.leave_links()
             about = {"epoch": frame.epoch, "fingerprint": self.fingerprint}
             self.notices.emit("bound", thing=frame.thing, url=self.url, **about)
@@ -339,6 +349,7 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
+        self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
         if changed.needs_rebind and not changed.needs_reconnect:

@@ -23,6 +23,7 @@ from edge_tunnel.protocol.frames import (
     MAX_TEXT,
     TAG,
     Accept,
+    Ask,
     Attach,
     Attached,
     Bind,
@@ -40,7 +41,9 @@ from edge_tunnel.protocol.frames import (
     Hello,
     Join,
     Kind,
+    Offer,
     Open,
+    Page,
     Ping,
     Pong,
     Position,
@@ -52,6 +55,15 @@ from edge_tunnel.protocol.frames import (
     Unbind,
     Unbound,
     Welcome,
+)
+from edge_tunnel.protocol.listing import (
+    MAX_MISSING,
+    MAX_ROWS,
+    List,
+    Missing,
+    NodeRow,
+    ThingRow,
+    TunnelRow,
 )
 
 __all__ = ["Route", "check_data", "decode", "encode", "encode_data", "encode_head", "peek"]
@@ -153,6 +165,46 @@ def _position(value: object) -> bool:
     )
 
 
+def _list(value: object) -> bool:
+    return type(value) is int and value in _ROWS
+
+
+def _rows(value: object) -> bool:
+    """Their fields depend on the list: see `_row`."""
+    return type(value) is tuple and len(value) <= MAX_ROWS
+
+
+def _missing(value: object) -> bool:
+    return type(value) is tuple and len(value) <= MAX_MISSING and all(map(_one_missing, value))
+
+
+def _one_missing(value: object) -> bool:
+    return type(value) is tuple and len(value) == 2 and _name(value[0]) and _text(value[1])
+
+
+_COUNTS: Final[tuple[Check, ...]] = (_number, _number, _number)
+
+_ROWS: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
+    List.THINGS: (
+        ThingRow,
+        (_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
+    ),
+    List.TUNNELS: (
+        TunnelRow,
+        (_id, _number, _name, _name, _number, _text, _text, _text, _text, *_COUNTS),
+    ),
+    List.NODES: (NodeRow, (_name, _flag, _text, _text, _number, _flag, _number, *_COUNTS)),
+}
+
+
+def _row(value: object, row_class: type[Any], checks: tuple[Check, ...]) -> Any:
+    """Raises RemoteProtocolError: it is no row of this list."""
+    good = type(value) is tuple and len(value) == len(checks)
+    if not good or not all(check(each) for check, each in zip(checks, value, strict=True)):  # type: ignore[call-overload]
+        raise RemoteProtocolError("Page: bad field 'rows'")
+    return row_class._make(value)
+
+
 _OF_TUNNEL: Final[tuple[Check, ...]] = (_id, _tunnel_itself, _number)
 _OF_STREAM: Final[tuple[Check, ...]] = (_id, _stream, _number)
 
@@ -168,6 +220,9 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.UNBIND: (Unbind, (_name, _number)),
     Kind.DRAIN: (Drain, (_number, _text)),
     Kind.JOIN: (Join, (_number, _number, _name, _name, _text, _number, _names)),
+    Kind.OFFER: (Offer, (_name, _names)),
+    Kind.ASK: (Ask, (_number, _number, _list, _text)),
+    Kind.PAGE: (Page, (_number, _number, _list, _rows, _missing, _flag)),
     Kind.SERVICES: (Services, (_name, _services)),
     Kind.ATTACH: (
         Attach,
@@ -189,6 +244,9 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
 }
 _GROWING: Final = (Hello, Welcome, Join)
 """A later minor version may append fields to a greeting: those are skipped, not an error."""
+
+_LONGEST: Final = {Attach: MAX_STREAMS, Attached: MAX_STREAMS, Page: MAX_ROWS}
+"""Elements of an array in a frame, where it is not `_MAX_NAMES`."""
 
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
 
@@ -238,18 +296,24 @@ def decode(message: bytes) -> Frame:
         checks = checks[:-1]
     if count < len(checks) or (count > len(checks) and cls not in _GROWING):
         raise RemoteProtocolError(f"{cls.__name__} has {len(checks)} fields, this one {count}")
-    resuming = cls in (Attach, Attached)
-    fields = _unpack(message, longest=MAX_STREAMS if resuming else _MAX_NAMES)
+    fields = _unpack(message, longest=_LONGEST.get(cls, _MAX_NAMES))
     known = fields[1 : len(checks) + 1]
     for name, check, value in zip(cls._fields, checks, known, strict=False):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
     frame = cls(*known)
-    if resuming:
+    if cls is Page:
+        frame = _page(frame)
+    elif cls in _LONGEST:
         frame = frame._replace(positions=tuple(Position(*each) for each in frame.positions))
     elif cls is Services:
         frame = frame._replace(services=tuple(ServiceOffer(*each) for each in frame.services))
     return cast("Frame", frame)
+
+
+def _page(frame: Page) -> Page:
+    rows = tuple(_row(each, *_ROWS[frame.list]) for each in frame.rows)
+    return frame._replace(rows=rows, missing=tuple(Missing(*each) for each in frame.missing))
 
 
 def _kind(message: bytes) -> int:

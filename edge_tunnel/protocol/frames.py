@@ -11,6 +11,8 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple, TypeAlias
 
+from edge_tunnel.protocol.listing import Missing, Row
+
 __all__ = [
     "FIRST_TUNNEL_KIND",
     "MAX_DATA",
@@ -19,6 +21,7 @@ __all__ = [
     "MAX_TEXT",
     "TAG",
     "Accept",
+    "Ask",
     "Attach",
     "Attached",
     "Bind",
@@ -37,7 +40,9 @@ __all__ = [
     "Join",
     "Kind",
     "LinkFrame",
+    "Offer",
     "Open",
+    "Page",
     "Ping",
     "Pong",
     "Position",
@@ -91,6 +96,9 @@ class Kind(enum.IntEnum):
     UNBIND = 9
     DRAIN = 10
     JOIN = 11
+    OFFER = 12
+    ASK = 13
+    PAGE = 14
     SERVICES = 15
     ATTACH = 16
     ATTACHED = 17
@@ -228,6 +236,39 @@ class Join(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Join({self.node} {self.software}, {self.oldest}..{self.newest}, key hidden)"
+
+
+class Offer(NamedTuple):
+    """Edge -> node: the services of a thing that is bound by this link, for people to read.
+
+    What may be reached is decided by the edge alone. Only to a node whose WELCOME named ``lists``.
+    """
+
+    thing: str
+    services: tuple[str, ...]
+
+
+class Ask(NamedTuple):
+    """Remote -> node, or node -> node: one page of a list, please. Page 0 begins the list.
+
+    Only to a node whose WELCOME named ``lists``.
+    """
+
+    ask: int
+    page: int
+    list: int
+    pattern: str
+
+
+class Page(NamedTuple):
+    """The answer to ASK: rows of the list, in no order."""
+
+    ask: int
+    page: int
+    list: int
+    rows: tuple[Row, ...]
+    missing: tuple[Missing, ...]
+    more: bool
 
 
 # -- frames of a tunnel ----------------------------------------------------------------------------
@@ -413,7 +454,21 @@ class Accept(NamedTuple):
 
 
 LinkFrame: TypeAlias = (
-    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join | Services
+    Hello
+    | Welcome
+    | Bye
+    | Ping
+    | Pong
+    | Bind
+    | Bound
+    | Unbound
+    | Unbind
+    | Drain
+    | Join
+    | Offer
+    | Ask
+    | Page
+    | Services
 )
 TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo | Grant
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from edge_tunnel.protocol.frames import Bye, Hello, Join, Welcome
+from edge_tunnel.protocol.listing import LISTS
 from edge_tunnel.reasons import Reason
 
 __all__ = [
@@ -34,12 +35,12 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 OLDEST: Final = 1
 NEWEST: Final = 1
 SEALED: Final = "sealed"
-FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services")
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS)
 """Optional features that this version can negotiate.
 
 drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
 read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
-edge.
+edge. lists: a node answers ASK, and takes OFFER.
 """
 
 RESUMING: Final = "resuming"

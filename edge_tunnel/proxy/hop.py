@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -125,6 +125,11 @@ class Hops:
             task_status.started()
             await trio.sleep_forever()
 
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the node in the background; it must not raise."""
+        assert self._nursery is not None, "Hops.run is not running"
+        self._nursery.start_soon(task)
+
     # -- hops that we dial
 
     def to(self, node: str) -> Port:
@@ -173,7 +178,7 @@ class Hops:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
                 welcome = await self._join(transport, hop.node)
-                hop.port.features = common_features(welcome)
+                hop.port.features, hop.port.software = common_features(welcome), welcome.software
                 self._on_greeted(hop.port)
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
@@ -221,8 +226,8 @@ class Hops:
 
     async def _leave_unused(self, hop: _Hop, link: Link) -> None:
         used = True
-        while used or hop.port.routes:
-            used = bool(hop.port.routes)
+        while used or hop.port.in_use:
+            used = hop.port.in_use
             await trio.sleep(self.settings.idle / 2)
         self._forget(hop)  # first: whoever needs one now dials another
         link.end(Reason.DONE, "no tunnel uses the hop")

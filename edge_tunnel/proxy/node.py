@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,9 +28,11 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import RESUMING, common_features
+from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
 from edge_tunnel.proxy.admission import Admission
+from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.demands import answer_greeting
+from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.port import Port
@@ -77,6 +80,9 @@ class NodeSettings:
     max_silence: float = 600.0
     """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
 
+    origins: tuple[str, ...] = ()
+    """Whose web pages may ask this node: values of HTTP's Origin."""
+
     admission_rate: float = 100.0
     """New links a second; the others are told when to come back (see `admission`)."""
 
@@ -113,10 +119,16 @@ class Node:
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
 
+        self.api: Api | None = None
+        """Answers HTTP below ``/api/v1/``."""
+
         self.authority = authority
-        registry = Registry() if registry is None else registry
+        if registry is None:
+            registry = Registry(NodeInfo(settings.name, version=VERSION, started=time.time()))
         self.traffic = Traffic(registry, authority, self.notices.emit, audit)
         authority.on_change = self._judge_again
+        self.traffic.lists.me = lambda: self._describe(registry.me)
+        registry.on_renew = self._describe
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
@@ -135,9 +147,13 @@ class Node:
             on_lost=self._hop_lost,
             on_notice=self._hop_notice,
         )
-        traffic.hops = hops
+        traffic.hops = traffic.lists.hops = hops
         traffic.registry.on_node_gone = self._node_gone
         return hops
+
+    def _describe(self, me: NodeInfo) -> NodeInfo:
+        """What there is to say of this node now."""
+        return me._replace(draining=self.draining, links=self.links, tunnels=len(self.routes))
 
     def _node_gone(self, node: str) -> None:
         assert self.hops is not None
@@ -178,7 +194,7 @@ class Node:
             return "the node is shutting down"
         if self.links >= self.settings.max_links:
             return f"the node has all the {self.settings.max_links} links that it takes"
-        return None
+        return self.authority.why_not_ready()
 
     # -- connections
 
@@ -241,7 +257,14 @@ class Node:
     ) -> None:
         timeout = self.settings.handshake_timeout
         tell = partial(self._shown_out, peer=peer)
-        head = await answer_http(stream, timeout, self.why_not_ready, tell)
+        head = await answer_http(
+            stream,
+            timeout,
+            self.why_not_ready,
+            tell,
+            api=self.api,
+            origins=self.settings.origins,
+        )
         if head is not None:
             talk = partial(self.talk, greeted=greeted, certificate=certificate)
             await serve(stream, talk, peer=peer, timeout=timeout, first=head)
@@ -367,6 +390,7 @@ class Node:
         Those that are still here after `timeout` seconds hear BYE. Afterwards cancel `serve`.
         """
         self.draining = True
+        self.registry.describe(self._describe(self.registry.me))
         self.notices.emit("draining", links=self.links)
         with trio.move_on_after(timeout):
             await self._ask_to_go(timeout)

@@ -21,8 +21,8 @@ class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
-        "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes", "since",
-        "waiting",
+        "asks", "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes",
+        "since", "software", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -55,9 +55,16 @@ class Port:
         self.waiting: dict[
             bytes, str
         ] = {}  # tunnel -> thing that its ATTACH waits for (remotes, hops)
+        self.asks = 0  # lists that we wait for (hops that we dialled)
+        self.software = ""  # likewise; empty: not greeted yet
 
     def __repr__(self) -> str:
         return f"<Port {self.role} {self.peer} {len(self.routes)} routes>"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything here needs it."""
+        return bool(self.routes or self.asks)
 
     def send(self, frame: Frame) -> None:
         """Send a control frame."""

@@ -15,14 +15,16 @@ ends are both behind hops would take two of them; it is forgotten.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
@@ -89,7 +91,7 @@ class Route:
 
     __slots__ = (
         "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
-        "recorded", "recorded_at", "remote", "service", "thing", "tunnel",
+        "recorded", "recorded_at", "remote", "service", "since", "streams", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -104,6 +106,8 @@ class Route:
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
+        self.since = time.time()
+        self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
         self.recorded: Port | None = None  # the remote end that the audit knows of
         self.recorded_at = 0.0
@@ -122,6 +126,7 @@ class Routes:
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
+        self.on_forgotten: Callable[[Route], None] = lambda _route: None
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -132,6 +137,10 @@ class Routes:
     def get(self, tunnel: bytes) -> Route | None:
         """The tunnel with this id, if it is here."""
         return self._routes.get(tunnel)
+
+    def of_thing(self, thing: str) -> Collection[Route]:
+        """Tunnels to this thing."""
+        return self._by_thing.get(thing, ())
 
     # -- attaching
 
@@ -416,6 +425,7 @@ class Routes:
         )
 
     def _forget(self, route: Route) -> None:
+        self.on_forgotten(route)
         self._drop_queues(route)
         for epoch in list(route.candidates):
             self._drop_candidate(route, epoch)

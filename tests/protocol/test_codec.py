@@ -41,6 +41,7 @@ from edge_tunnel.protocol.frames import (
     Position,
     clip,
 )
+from edge_tunnel.protocol.listing import Missing, NodeRow, ThingRow, TunnelRow
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "frames.json").read_text(encoding="utf-8")
@@ -55,8 +56,8 @@ def plain(value: object) -> object:
     """A field as the vectors' JSON has it."""
     if isinstance(value, bytes):
         return {"hex": value.hex()}
-    if isinstance(value, Position):
-        return value._asdict()
+    if isinstance(value, (Position, ThingRow, TunnelRow, NodeRow, Missing)):
+        return {name: plain(each) for name, each in value._asdict().items()}
     if isinstance(value, tuple):
         return [plain(each) for each in value]
     return value
