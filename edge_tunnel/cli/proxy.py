@@ -201,9 +201,9 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         max_unauthenticated=limits.max_unauthenticated,
         max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
-        demands=config.versions,
         hops=HopSettings(key=hop_key),
         origins=() if config.access is None else config.access.origins,
+        demands=config.versions,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
     )

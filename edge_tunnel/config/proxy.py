@@ -326,8 +326,8 @@ def inspect_proxy_config(
         chosen = choose_secrets(places, section, opened.source, environ, findings)
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
-        _check_versions(section, findings)
         check_access(section, keys, findings)
+        _check_versions(section, findings)
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)

@@ -242,11 +242,11 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.OPEN: (Open, (*_OF_STREAM, _number, _tag)),
     Kind.ACCEPT: (Accept, (*_OF_STREAM, _tag)),
 }
-_GROWING: Final = (Hello, Welcome, Join)
-"""A later minor version may append fields to a greeting: those are skipped, not an error."""
-
 _LONGEST: Final = {Attach: MAX_STREAMS, Attached: MAX_STREAMS, Page: MAX_ROWS}
 """Elements of an array in a frame, where it is not `_MAX_NAMES`."""
+
+_GROWING: Final = (Hello, Welcome, Join)
+"""A later minor version may append fields to a greeting: those are skipped, not an error."""
 
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
 

@@ -149,6 +149,8 @@ async def test_errors_are_one_line_and_a_code(desk: Desk) -> None:
     bad = desk.bench.site.folder / "policy.toml"
     bad.write_text("format = 2\n")
     folder = desk.bench.site.folder
+    odd = folder / "odd.key"
+    odd.write_text("no\tkey")
     cases = [
         (("policy", "push", str(bad)), Exit.CONFIGURATION, "too old for format 2"),
         (("policy", "check", str(bad)), Exit.CONFIGURATION, ""),
@@ -158,7 +160,7 @@ async def test_errors_are_one_line_and_a_code(desk: Desk) -> None:
         (("key", "revoke", "../policy"), Exit.USAGE, "key list"),
         (("key", "new", "--edge", "a", "--overlap", "1d"), Exit.USAGE, "--replaces"),
         (("key", "new", "--edge", "a", "--expires", "soon"), Exit.USAGE, "90d"),
-        (("key", "list", "--key", "bad\tkey"), Exit.NOT_AUTHORISED, "not accepted"),
+        (("key", "list", "--key-file", str(odd)), Exit.NOT_AUTHORISED, "not accepted"),
         (
             ("key", "list", "--proxy", f"ws://127.0.0.1:{free_port()}"),
             Exit.COULD_NOT_CONNECT,

@@ -76,24 +76,21 @@ class Faults:
 
     @asynccontextmanager
     async def node_killed(self, fault: Fault) -> AsyncIterator[None]:
-        node = self._site.nodes[fault.target]
-        self._expect_alive(node)
+        node = await self._living(fault)
         await node.kill()
         yield
         await node.launch()
 
     @asynccontextmanager
     async def node_stopped(self, fault: Fault) -> AsyncIterator[None]:
-        node = self._site.nodes[fault.target]
-        self._expect_alive(node)
+        node = await self._living(fault)
         node.stop()
         yield
         node.go_on()
 
     @asynccontextmanager
     async def node_drained(self, fault: Fault) -> AsyncIterator[None]:
-        node = self._site.nodes[fault.target]
-        self._expect_alive(node)
+        node = await self._living(fault)
         await self._wait_until_it_listens(node)  # Python itself dies of SIGTERM while it starts
         with trio.move_on_after(_DRAIN) as scope:
             code = await node.terminate()
@@ -105,11 +102,15 @@ class Faults:
         yield
         await node.launch()
 
-    def _expect_alive(self, node: NodeProcess) -> None:
+    async def _living(self, fault: Fault) -> NodeProcess:
+        """The node, alive; one that has ended by itself is reported, and started again."""
+        node = self._site.nodes[fault.target]
         assert node.child is not None
         code = node.child.process.poll()
         if code is not None:
-            self.problems.append(node.child.failed(f"ended by itself ({code})").args[0])
+            self.problems.append(str(node.child.failed(f"ended by itself (code {code})")))
+            await node.launch()
+        return node
 
     # -- networks of nodes
 
