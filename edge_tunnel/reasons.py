@@ -28,6 +28,8 @@ _TEXTS = {
     26: "sent more than it was allowed to",
     27: "idle for too long",
     28: "the session has ended",
+    30: "the ends do not agree about end-to-end encryption",
+    31: "the device is not the one that was known",
     40: "the service refused the connection",
     41: "the service could not be reached",
     42: "the connection was reset",
@@ -58,6 +60,8 @@ class Reason(enum.IntEnum):
     FLOW_CONTROL = 26
     IDLE = 27
     SESSION_ENDED = 28
+    ENCRYPTION = 30
+    IDENTITY = 31
 
     CONNECTION_REFUSED = 40
     UNREACHABLE = 41

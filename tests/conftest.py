@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -92,6 +92,17 @@ async def _endpoints(
 class _MemConfig(EdgeConfig):
     def urls(self) -> tuple[str, ...]:
         return tuple(f"mem://{server.host}" for server in self.servers)
+
+
+def mem_config(*nodes: str, **fields: Any) -> EdgeConfig:
+    """The configuration of an edge on an in-process cluster."""
+    return _MemConfig(
+        servers=tuple(Server(host=name, port=0) for name in nodes),
+        app_key=Secret(KEY),
+        things=("device",),
+        link=LinkSettings(retry_interval=2.0),
+        **fields,
+    )
 
 
 def _named(config: EdgeConfig) -> EdgeConfig:

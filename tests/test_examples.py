@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import edge_tunnel
+from edge_tunnel.access.policy_reader import read_policy
 from edge_tunnel.cli.demo.services import SshService
 from edge_tunnel.config import load_proxy_config
 from edge_tunnel.testing import Child, Site, open_site
@@ -93,11 +94,13 @@ async def test_ssh_proxycommand(site: Site) -> None:
 
 
 def test_sample_files() -> None:
-    """Both can be used as they are."""
+    """All can be used as they are."""
     config = edge_tunnel.load_config(EXAMPLES / "config.json").config
     assert [service.name for service in config.services] == ["ssh", "web"]
     proxy = load_proxy_config(EXAMPLES / "proxy.toml", environ={"EDGE_TUNNEL_DEV_KEY": "x"})
     assert proxy.listen[0].port == 9100
+    policy = read_policy((EXAMPLES / "policy.toml").read_text())
+    assert policy.policy is not None and policy.findings == ()
 
 
 def test_no_example_is_forgotten() -> None:

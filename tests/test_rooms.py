@@ -111,10 +111,15 @@ def test_one_module_knows_the_websocket_library() -> None:
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [("protocol", {"msgpack"}), ("config", {"tomli"}), ("errors", set()), ("reasons", set())],
+    [
+        ("protocol", {"msgpack", "cryptography"}),
+        ("config", {"packaging", "tomli"}),
+        ("errors", set()),
+        ("reasons", set()),
+    ],
 )
 def test_leaf_rooms_stand_alone(name: str, allowed: set[str]) -> None:
-    """The protocol knows msgpack, the config TOML; neither knows trio, a clock or a socket."""
+    """The protocol knows msgpack and ciphers, the config TOML and versions; no trio, no clock."""
     for path in MODULES:
         if room(path) == name:
             assert foreign(path) <= allowed, path

@@ -133,6 +133,89 @@ MUTANTS = {
         "return type(value) is int and 0 <= value <= _MAX_NUMBER",
         "return isinstance(value, int) and 0 <= value <= _MAX_NUMBER",
     ),
+    "an offset may be sealed twice": Mutant(
+        "sealing", "<= start < stop:", "<= 2**65 or stop < start:"
+    ),
+    "a stream may be sealed again": Mutant("sealing", "if stream <= self._newest:", "if False:"),
+    "END is not sealed": Mutant(
+        "sealing",
+        "            elif isinstance(frame, _TAGGED):\n",
+        "            elif isinstance(frame, End):\n"
+        "                return frame._replace(tag=b'')\n"
+        "            elif isinstance(frame, _TAGGED):\n",
+    ),
+    "a frame without a tag is taken": Mutant(
+        "sealing",
+        "            elif isinstance(frame, _TAGGED):\n",
+        "            elif isinstance(frame, _TAGGED) and not frame.tag:\n"
+        "                return frame\n"
+        "            elif isinstance(frame, _TAGGED):\n",
+    ),
+    "the end's nonce is without its offset": Mutant(
+        "sealing",
+        "nonce = _nonce(frame.stream, frame.offset | _END)",
+        "nonce = _nonce(frame.stream, _END)",
+    ),
+    "nothing binds DATA to its head": Mutant(
+        "codec",
+        "msgpack.packb((Kind.DATA.value, *frame[:-1]))",
+        "msgpack.packb((Kind.DATA.value,))",
+    ),
+    "the offset is not in the nonce": Mutant(
+        "sealing",
+        '_nonce = struct.Struct(">IQ").pack',
+        "_nonce = lambda one, two: struct.pack('>IQ', one, two >> 63 << 63 if one else two)",
+    ),
+    "what a tag is for is not what is sent": Mutant(
+        "sealing", "self._aead.decrypt(nonce, frame.tag, encode(plain))", "pass"
+    ),
+    "control frames are not counted": Mutant(
+        "sealing", "            self._count += 1\n        return encode", "        return encode"
+    ),
+    "a tag passes where nothing is sealed": Mutant(
+        "sealing", "elif isinstance(frame, _TAGGED) and frame.tag:", "elif False:"
+    ),
+    "a downgrade is accepted": Mutant(
+        "attach",
+        "            self._agreement.conclude(self._asking, frame)\n",
+        "            if not frame.answer:\n"
+        "                self._agreement = None\n"
+        "                return\n"
+        "            self._agreement.conclude(self._asking, frame)\n",
+    ),
+    "the device's signature is not checked": Mutant(
+        "agreement", "if not verifies(identity, signature, _signed(asked, frame)):", "if False:"
+    ),
+    "the signature is not over the question": Mutant(
+        "agreement", "for each in (asked, unsigned))", "for each in (unsigned,))"
+    ),
+    "the signature is not over the answer": Mutant(
+        "agreement", "for each in (asked, unsigned))", "for each in (asked,))"
+    ),
+    "another identity may answer": Mutant(
+        "agreement", "if self.identity and identity != self.identity:", "if False:"
+    ),
+    "keys stay from epoch to epoch": Mutant(
+        "agreement",
+        "salt = hashlib.sha256(encode(asked) + encode(frame)).digest()",
+        "salt = hashlib.sha256(asked.tunnel).digest()",
+    ),
+    "one key for both directions": Mutant(
+        "agreement",
+        'return Keys(_derive(secret, salt, b"to edge"), _derive(secret, salt, b"to remote"))',
+        'return Keys(_derive(secret, salt, b"to edge"), _derive(secret, salt, b"to edge"))',
+    ),
+    "a tunnel can always be begun anew": Mutant(
+        "attach", "return not (proved or frame.secret", "return not (frame.secret"
+    ),
+    "any share may begin it anew": Mutant(
+        "attach", "same = same and frame.offer[:32] == self._agreement.far_share", "pass"
+    ),
+    "the edge makes a new key for each answer": Mutant(
+        "agreement",
+        "        ours = self._share + secrets",
+        "        self._share = secrets.token_bytes(32)\n        ours = self._share + secrets",
+    ),
     "a stream id is used again": Mutant(
         "attach",
         "if not isinstance(frame, Open) or frame.stream <= self._highest:",

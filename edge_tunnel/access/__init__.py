@@ -2,6 +2,12 @@
 
 * `rights`: the words between a node and whoever decides: Credentials, Principal, Grant, Denial,
   Authority.
+* `keys`, `tickets`, `certificates`: what somebody shows, and what is kept of it. `patterns`: names.
+* `policy` is what `policy_reader` reads (through `strict`), `decide` decides by and `policy_diff`
+  compares.
+* `store` is where rows are kept (`file_store`; `proxy.access_store` for a cluster), `state` what
+  they mean.
+* `authority` answers a node from that, `administration` changes it.
 """
 
 from __future__ import annotations

@@ -74,6 +74,15 @@ class Principal:
     session: str = field(default="", repr=False)
     """A token that a remote shows instead of its ticket when it links again; "": its key stays."""
 
+    things: tuple[str, ...] = ()
+    """Patterns of what an edge may bind."""
+
+    key_id: str = ""
+    """The key that stands behind it, also behind a ticket: when that goes, so does this."""
+
+    fingerprint: str = ""
+    """Of the certificate that proved it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
@@ -81,6 +90,10 @@ class Grant:
 
     until: float | None = None
     """Unix seconds at which the right ends."""
+
+    review: float | None = None
+    """Unix seconds at which the answer may be another, at the latest `until`: judge again then.
+    When one of several rules ends, the right may go on with the others' limits."""
 
     session: float | None = None
     """Seconds that a tunnel may live, over all its resumes."""
@@ -122,6 +135,10 @@ class Authority(ABC):
     on_change: Callable[[], None] = staticmethod(lambda: None)
     """Called after keys or policy have changed: judge all that lives again."""
 
+    def why_not_ready(self) -> str | None:
+        """Why it cannot decide about anything new at the moment; None: it can."""
+        return None
+
     @abstractmethod
     async def admit(self, credentials: Credentials) -> Principal | Denial:
         """Who this is. May ask the store (a ticket is taken out of it, once in the cluster)."""
@@ -129,6 +146,10 @@ class Authority(ABC):
     @abstractmethod
     def still(self, principal: Principal) -> Denial | None:
         """Whether it would be admitted today: None, or why not (revoked, over)."""
+
+    def ends(self, principal: Principal) -> float | None:
+        """When `still` will say no, as things are now (Unix seconds); None: not foreseen."""
+        return principal.until
 
     @abstractmethod
     def may_bind(self, principal: Principal, thing: str) -> Denial | None:

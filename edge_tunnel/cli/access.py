@@ -8,14 +8,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tunnel.cli.arguments import warn_of_secret
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.http_proxy import http_proxy_for
 from edge_tunnel.config import HttpProxy, Secret, TlsSettings
 from edge_tunnel.link.dialling import parse_url
 
-__all__ = ["Access", "add_access", "read_access"]
+__all__ = ["Access", "add_access", "read_access", "read_secret"]
 
 KEY_VARIABLE, PROXY_VARIABLE = "EDGE_TUNNEL_KEY", "EDGE_TUNNEL_PROXY"
+TICKET_VARIABLE = "EDGE_TUNNEL_TICKET"
+PHRASE_VARIABLE = "EDGE_TUNNEL_KEY_PASSPHRASE"
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Access:
     http_proxy: HttpProxy | None
 
 
-def add_access(parser: argparse.ArgumentParser) -> None:
-    """The options --proxy, --key and --key-file."""
+def add_access(parser: argparse.ArgumentParser, *, tickets: bool = False) -> None:
+    """The options --proxy, --key and --key-file; with `tickets`, --ticket in place of a key."""
     parser.add_argument(
         "--proxy",
         action="append",
@@ -40,8 +43,21 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     key = parser.add_mutually_exclusive_group()
     key.add_argument("--key", metavar="KEY", help=f"your key; better the variable {KEY_VARIABLE}")
     key.add_argument("--key-file", metavar="FILE", help="a file that holds your key")
+    if tickets:
+        key.add_argument(
+            "--ticket",
+            metavar="TICKET",
+            help=f"what `edge-tunnel ticket` gave, for one session; or {TICKET_VARIABLE}",
+        )
     parser.add_argument(
         "--ca-file", metavar="FILE", help="PEM file of the CA that signed the node's certificate"
+    )
+    parser.add_argument("--cert", metavar="FILE", help="your client certificate, PEM")
+    parser.add_argument(
+        "--cert-key",
+        metavar="FILE",
+        help=f"its private key, if it is not in the same file; its password, if it has one, is "
+        f"the variable {PHRASE_VARIABLE}",
     )
     parser.add_argument(
         "--http-proxy",
@@ -51,34 +67,59 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_access(args: argparse.Namespace) -> Access:
-    """From the options, else from the environment."""
+def read_access(args: argparse.Namespace, *, web: bool = False) -> Access:
+    """From the options, else from the environment. `web`: an ``https://`` URL is right, too."""
     urls = tuple(args.proxy or re.split(r"[\s,]+", os.environ.get(PROXY_VARIABLE, "").strip()))
     if not any(urls):
         text = f"no proxy node: give --proxy ws://host:port or set {PROXY_VARIABLE}"
         raise CommandFailed(Exit.USAGE, text)
+    if web:
+        urls = tuple(map(_websocket, urls))
     for url in urls:
         parse_url(url)
-    tls = TlsSettings(ca_file=args.ca_file)
-    return Access(urls, Secret(_key(args)), tls, http_proxy_for(args.http_proxy, urls))
+    return Access(urls, Secret(_key(args)), _tls(args), http_proxy_for(args.http_proxy, urls))
+
+
+def _tls(args: argparse.Namespace) -> TlsSettings:
+    if args.cert_key is not None and args.cert is None:
+        raise CommandFailed(Exit.USAGE, "--cert-key needs --cert, the certificate")
+    passphrase = os.environ.get(PHRASE_VARIABLE)
+    return TlsSettings(
+        ca_file=args.ca_file,
+        client_cert=args.cert,
+        client_key=args.cert_key,
+        client_key_passphrase=Secret(passphrase) if passphrase else None,
+    )
+
+
+def _websocket(url: str) -> str:
+    """A node's API and its links are at one address; people write it either way."""
+    scheme, colon, rest = url.partition("://")
+    return {"https": "wss", "http": "ws"}.get(scheme, scheme) + colon + rest
 
 
 def _key(args: argparse.Namespace) -> str:
     if args.key_file is not None:
-        return _from_file(Path(args.key_file))
-    key: str = args.key or os.environ.get(KEY_VARIABLE, "")
-    if not key:
+        return read_secret(Path(args.key_file), "key")
+    if args.key:
+        warn_of_secret("--key", f"{KEY_VARIABLE} or --key-file")
+    given: str | None = args.key or getattr(args, "ticket", None)
+    variables = [TICKET_VARIABLE] if hasattr(args, "ticket") else []
+    found = [given, *(os.environ.get(name, "").strip() for name in (*variables, KEY_VARIABLE))]
+    key = next((each for each in found if each), None)
+    if key is None:
         raise CommandFailed(Exit.USAGE, f"no key: set {KEY_VARIABLE} or give --key-file FILE")
     return key
 
 
-def _from_file(path: Path) -> str:
+def read_secret(path: Path, what: str) -> str:
+    """What stands in a file. Raises CommandFailed."""
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror or "" if isinstance(error, OSError) else "not text"
-        text = f"{path}: the key cannot be read: {why.lower()}"
+        text = f"{path}: the {what} cannot be read: {why.lower()}"
         raise CommandFailed(Exit.CONFIGURATION, text) from None
     if not key:
-        raise CommandFailed(Exit.CONFIGURATION, f"{path}: there is no key in this file")
+        raise CommandFailed(Exit.CONFIGURATION, f"{path}: there is no {what} in this file")
     return key

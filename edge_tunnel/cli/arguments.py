@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
 from edge_tunnel.cli.exits import CommandFailed, Exit
 
-__all__ = ["Parser", "Subparsers", "add_json", "add_lifetime", "add_log_level", "positive_seconds"]
+__all__ = [
+    "Parser",
+    "Subparsers",
+    "add_json",
+    "add_lifetime",
+    "add_log_level",
+    "duration",
+    "positive_seconds",
+    "warn_of_secret",
+]
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -64,6 +74,24 @@ def add_log_level(parser: argparse.ArgumentParser, default: str | None = "WARNIN
         metavar="LEVEL",
         help=f"what to log on stderr: {', '.join(LOG_LEVELS)}",
     )
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration(text: str) -> float:
+    """An argparse type: ``90d``, ``12h``, ``30m``, ``15s`` or seconds; in seconds."""
+    unit = _UNITS.get(text[-1:], 0)
+    try:
+        return positive_seconds(str(float(text[:-1]) * unit) if unit else text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError("must be a time as in 90d, 12h, 30m or 15s") from None
+
+
+def warn_of_secret(option: str, better: str) -> None:
+    """Tell that a secret was given where others see it."""
+    text = f"edge-tunnel: {option}: every user of this machine sees it in the list of processes"
+    print(f"{text}; use {better}", file=sys.stderr)
 
 
 def positive_seconds(text: str) -> float:

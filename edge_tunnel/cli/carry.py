@@ -31,9 +31,15 @@ _LINGER: Final = 2.0
 _ADVICE: Final = {
     Reason.NO_SUCH_THING: "check the name, and that its edge is running",
     Reason.SERVICE_NOT_ALLOWED: "ask for one of these, or add it to the device's configuration",
+    Reason.ENCRYPTION: "to go without it: --no-encryption",
 }
 
-_FINAL: Final = (Reason.NOT_AUTHORISED, Reason.SERVICE_NOT_ALLOWED)
+_FINAL: Final = (
+    Reason.NOT_AUTHORISED,
+    Reason.SERVICE_NOT_ALLOWED,
+    Reason.ENCRYPTION,
+    Reason.IDENTITY,
+)
 """Ends after which a new tunnel would end the same way: the port is given up."""
 
 

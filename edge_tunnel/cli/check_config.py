@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tunnel.cli.node_tls import tls_findings
 from edge_tunnel.config.booted import booted_findings
 from edge_tunnel.config.findings import Finding, Severity
 from edge_tunnel.config.load import Inspection, inspect_config
@@ -105,7 +106,9 @@ def _check(path: Path) -> Iterator[Checked]:
 
 def _checked(path: Path, *, copies: bool = False) -> Checked:
     if path.name.startswith("proxy") and path.suffix == ".toml":
-        return Checked(str(path), inspect_proxy_config(path).findings)
+        found = inspect_proxy_config(path)
+        files = () if found.config is None else tls_findings(found.config, str(path))
+        return Checked(str(path), (*found.findings, *files))
     inspection = inspect_config(path)
     beside = _copies(path, inspection) if copies else ()
     return Checked(str(path), (*beside, *inspection.findings), inspection.settings)

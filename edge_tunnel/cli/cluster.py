@@ -6,6 +6,7 @@ import argparse
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -15,14 +16,28 @@ from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.config import ClusterSettings, ListenAddress
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.protocol.greeting import VERSION
-from edge_tunnel.proxy.cluster import ClusterRegistry
+from edge_tunnel.proxy.cluster import ClusterRegistry, RowsBeside
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.etcd import EtcdClient
 from edge_tunnel.proxy.etcd_http import Endpoint
 from edge_tunnel.proxy.node import Node
-from edge_tunnel.proxy.peering import HopTls, load_hop_tls, serve_hops
+from edge_tunnel.proxy.peering import (
+    HopTls,
+    HopTlsSource,
+    hop_files,
+    load_hop_tls,
+    serve_hops,
+)
+from edge_tunnel.proxy.renewed import Renewed
 
-__all__ = ["add_cluster", "hop_tls", "make_registry", "read_cluster", "serve_other_nodes"]
+__all__ = [
+    "add_cluster",
+    "hop_tls",
+    "make_client",
+    "make_registry",
+    "read_cluster",
+    "serve_other_nodes",
+]
 
 _SCHEME = "etcd://"
 
@@ -37,13 +52,16 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--advertise", metavar="HOST:PORT", help="where this node listens for the other nodes"
     )
+    group.add_argument(
+        "--hop-listen", metavar="HOST:PORT", help="where it listens, if not at that address"
+    )
     group.add_argument("--cluster-prefix", metavar="KEY", help="of all keys in etcd (/edge-tunnel)")
 
 
 def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
     """From the options; None if there are none. Raises CommandFailed."""
     given = (args.cluster, args.node_name, args.advertise)
-    if not any(given) and args.cluster_prefix is None:
+    if not any((*given, args.hop_listen)) and args.cluster_prefix is None:
         return None
     if not all(given):
         text = "a cluster needs --cluster, --node-name and --advertise, all three"
@@ -53,25 +71,34 @@ def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
         raise CommandFailed(Exit.USAGE, text)
     members = args.cluster.removeprefix(_SCHEME).split(",")
     more = {} if args.cluster_prefix is None else {"prefix": args.cluster_prefix}
+    listen = args.hop_listen and parse_address(args.hop_listen, "--hop-listen")
     return ClusterSettings(
         engine=tuple(parse_address(each, "--cluster") for each in members),
         node_name=args.node_name,
         advertise=parse_address(args.advertise, "--advertise"),
+        hop_listen=listen,
         **more,
     )
 
 
-def make_registry(settings: ClusterSettings, emit: Callable[..., None]) -> ClusterRegistry:
-    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
+def make_client(settings: ClusterSettings) -> EtcdClient:
+    """A client of the cluster's etcd. Raises ConfigError for files that cannot be used."""
     endpoints = [Endpoint(each.host or "127.0.0.1", each.port) for each in settings.engine]
+    return EtcdClient(endpoints, tls=_engine_tls(settings))
+
+
+def make_registry(
+    settings: ClusterSettings, emit: Callable[..., None], beside: RowsBeside | None = None
+) -> ClusterRegistry:
+    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
     me = NodeInfo(
         name=settings.node_name,
         address=shown(settings.advertise),
         version=VERSION,
         started=time.time(),
     )
-    client = EtcdClient(endpoints, tls=_engine_tls(settings))
-    return ClusterRegistry(me, client, prefix=settings.prefix, emit=emit)
+    client = make_client(settings)
+    return ClusterRegistry(me, client, prefix=settings.prefix, rows_beside=beside, emit=emit)
 
 
 def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
@@ -85,15 +112,16 @@ def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
     return context
 
 
-def hop_tls(settings: ClusterSettings) -> HopTls | None:
+def hop_tls(settings: ClusterSettings) -> Renewed[HopTls] | None:
     """Mutual TLS between nodes, if files are given. Raises ConfigError."""
     if settings.node_cert is None or settings.node_key is None or settings.node_ca is None:
         return None
-    return load_hop_tls(settings.node_cert, settings.node_key, settings.node_ca)
+    files = (settings.node_cert, settings.node_key, settings.node_ca)
+    return Renewed("the hops to other nodes", hop_files(*files), partial(load_hop_tls, *files))
 
 
 async def serve_other_nodes(
-    nursery: trio.Nursery, node: Node, address: ListenAddress, tls: HopTls | None
+    nursery: trio.Nursery, node: Node, address: ListenAddress, tls: HopTlsSource | None
 ) -> None:
     """Take hops in the background. Raises CommandFailed if the address cannot be used."""
     assert node.hops is not None

@@ -17,12 +17,14 @@ from edge_tunnel.cli.arguments import (
     positive_seconds,
 )
 from edge_tunnel.cli.carry import LinkWatch, Target, keep_port, use_stdio
+from edge_tunnel.cli.encryption import add_encryption, read_known_things
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit, exit_of_error
 from edge_tunnel.cli.stopping import Stop, open_stop
 from edge_tunnel.errors import LinkRefused
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
+from edge_tunnel.reasons import Reason
 from edge_tunnel.remote.remote import Remote, open_remote
 
 __all__ = ["add_parser", "run"]
@@ -49,8 +51,14 @@ With --stdio nothing but the service's bytes goes to stdout (events of --json th
 pipe cannot show that a stream was cut: look at the exit code. It is 0 only if both ways ended as
 they should and everything was delivered; 128 + the signal if a signal ended it.
 
-events: connecting, linked, listening (host, port), attached, detached (reason), resumed (seconds),
-closed (reason), link_lost (reason), connect_failed (reason), stream_refused (reason), failed (code)
+What passes is encrypted between here and the device; proxy nodes cannot read it. The device's
+fingerprint is remembered at the first use (edge-tunnel forget THING undoes it), and a device that
+shows another one later is not talked to.
+
+events: connecting, linked, listening (host, port), remembered (fingerprint),
+attached (fingerprint), detached (reason), resumed (seconds), closed (reason), link_lost (reason),
+connect_failed (reason), stream_refused (reason), failed (code),
+notice (text: the node asks for a newer version, for example)
 """
 
 
@@ -64,7 +72,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("thing", metavar="THING", help="the device's name, as in auto_bind")
     parser.add_argument("service", metavar="SERVICE", help="a name on the device's list, as ssh")
-    add_access(parser)
+    add_access(parser, tickets=True)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--local",
@@ -74,6 +82,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="listen here; the default is a free port of 127.0.0.1",
     )
     where.add_argument("--stdio", action="store_true", help="one stream, on stdin and stdout")
+    add_encryption(parser)
     _add_times(parser)
     add_lifetime(parser)
     add_json(parser)
@@ -131,13 +140,16 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                 connect_timeout=min(_DIAL_TIMEOUT, args.connect_timeout),
                 tls=access.tls,
                 http_proxy=access.http_proxy,
+                encryption=not args.no_encryption,
+                known_things=read_known_things(args),
             ) as remote:
                 remote.notices.call(watch)
                 if args.json or not args.stdio:  # a terminal under ssh belongs to ssh
                     remote.notices.call(reporter)
                 return await _carry(args, remote, target, reporter, stop)
         except LinkRefused as error:
-            text = f"{watch.url} refuses us: {error}; check the key"
+            advice = "; check the key" if error.reason is Reason.NOT_AUTHORISED else ""
+            text = f"{watch.url} refuses us: {error}{advice}"
             raise CommandFailed(exit_of_error(error), text) from error
 
 

@@ -15,6 +15,7 @@ from edge_tunnel.cli.reload import open_reload
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.config import EdgeConfig, Severity, load_config
 from edge_tunnel.edge.edge import open_edge
+from edge_tunnel.edge.identity_file import identity_path, load_identity
 
 __all__ = ["add_parser", "run"]
 
@@ -29,9 +30,14 @@ The file is the EMS's own config.json, and the services that may be reached stan
   "edge_tunnel": {"services": [{"name": "ssh", "host": "127.0.0.1", "port": 22}]}
 Nothing listens on the device. A lost link is dialled again; open connections wait for it.
 
-events: connecting, linked, bound (thing, url), link_lost (reason), link_refused (reason),
-connect_failed (reason), unbound, tunnel_opened, tunnel_detached, tunnel_resumed (seconds),
-tunnel_closed (reason), stream_opened, stream_refused (reason), reloaded, reload_failed (reason)
+At its first start the device makes a key that shows remotes who it is, and keeps it beside the file
+(config.identity.pem; or edge_tunnel.identity_file). Keep it: a remote that knows this device stops
+if its fingerprint is another one.
+
+events: identity (fingerprint), connecting, linked, bound (thing, url, fingerprint),
+link_lost (reason), link_refused (reason), connect_failed (reason), unbound, tunnel_opened,
+tunnel_detached, tunnel_resumed (seconds), tunnel_closed (reason), stream_opened,
+stream_refused (reason), reloaded, reload_failed (reason), notice (text)
 
 SIGHUP reads the file again: services and limits change at once, another server or key makes a new
 link without losing a stream, and a broken file changes nothing.
@@ -67,11 +73,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(config: EdgeConfig, args: argparse.Namespace) -> None:
+    identity = load_identity(identity_path(args.config, config.identity_file))
     async with (
         open_stop(with_stdin=args.exit_with_stdin, with_hangup=False) as stop,
         open_reporter(as_json=args.json, on_broken=stop.set) as reporter,
-        open_edge(config) as edge,
+        open_edge(config, identity=identity) as edge,
         open_reload(edge, args.config, reporter),
     ):
         edge.notices.call(reporter)
+        edge.notices.emit("identity", fingerprint=edge.fingerprint)
         await stop.wait()

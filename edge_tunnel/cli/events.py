@@ -38,9 +38,13 @@ _WORDS: Final[Mapping[str, str]] = {
     "audit_recovered": "the audit log is written again; {lost} records were lost",
     "bind_refused": "{thing} was not bound: {reason}",
     "bound": "bound {thing}",
+    "certificate_ends": "the certificate of {what} ({file}) ends in {days} days",
+    "certificate_refused": "the new certificate of {what} is not used: {reason}",
+    "certificate_renewed": "{what} shows a new certificate from now on ({file})",
     "closed": "closed: {reason}",
     "engine_back": "etcd is back",
     "engine_lost": "etcd is away: {reason}; the map in memory goes on",
+    "identity": "this device's fingerprint is {fingerprint}",
     "joined": "joined the cluster as {node}: {nodes}",
     "name_taken": "node {node} runs at {address} as well; no two nodes may have one name",
     "waiting": "waiting for {what}",
@@ -56,7 +60,10 @@ _WORDS: Final[Mapping[str, str]] = {
     "listening": "listening on {where}",
     "reload_failed": "the file was read again, and nothing was changed: {reason}",
     "reloaded": "the file was read again; changed: {changed}",
+    "notice": "{text}",
+    "remembered": "{thing} is known from now on by its fingerprint {fingerprint}",
     "resumed": "resumed after {seconds:.3f} s; nothing was lost",
+    "state_in_memory": "keys and policy end with this node: --state DIR keeps them",
     "stream_opened": "stream {stream} to {service} opened",
     "stream_refused": "stream to {service} refused: {reason}",
     "tunnel_attached": "tunnel to {service} of {thing} attached again",
@@ -186,6 +193,8 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level)
+    # what a node tells its users is for them to see, however quiet the rest should be
+    logging.getLogger("edge_tunnel.notice").setLevel(logging.WARNING)
     # the libraries' debug lines hold what they carry: keys, and people's data
     for library in ("trio-websocket", "websockets"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -23,9 +23,12 @@ class Exit(enum.IntEnum):
     DONE = 0
     USAGE = 64
     UNREADABLE = 65
+    NOT_THERE = 66
     NO_SUCH_THING = 68
     SERVICE_NOT_ALLOWED = 69
     INTERNAL = 70
+    OTHER_DEVICE = 71
+    CONFLICT = 72
     CANNOT_CREATE = 73
     COULD_NOT_CONNECT = 75
     REFUSED_BY_DEVICE = 76
@@ -38,14 +41,17 @@ _MEANINGS: Final = {
     Exit.USAGE: "the command line is wrong",
     Exit.UNREADABLE: "the text of a configuration cannot be read (check-config), or an audit log\n"
     "       is not as it was written (audit verify)",
+    Exit.NOT_THERE: "no such key, or no such version of the policy",
     Exit.NO_SUCH_THING: "no such thing: no device is bound under that name",
     Exit.SERVICE_NOT_ALLOWED: "the service is not on the device's list",
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",
+    Exit.OTHER_DEVICE: "the device shows another fingerprint than the one that is known",
+    Exit.CONFLICT: "somebody else changed it meanwhile: look again, and repeat",
     Exit.CANNOT_CREATE: "the output file cannot be written (convert-config)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
-    Exit.REFUSED_BY_DEVICE: "refused by the device, or by the service behind it",
+    Exit.REFUSED_BY_DEVICE: "refused by the device, its service, or a node (too old a version)",
     Exit.NOT_AUTHORISED: "not authorised: the key is not accepted",
-    Exit.CONFIGURATION: "a file, an address or a port cannot be used",
+    Exit.CONFIGURATION: "a file, an address, a port or a policy cannot be used",
 }
 
 TABLE: Final = "exit codes (sysexits.h):\n" + "\n".join(
@@ -57,11 +63,13 @@ _OF_REASON: Final = {
     Reason.DONE: Exit.DONE,
     Reason.INTERNAL_ERROR: Exit.INTERNAL,
     Reason.NOT_AUTHORISED: Exit.NOT_AUTHORISED,
+    Reason.IDENTITY: Exit.OTHER_DEVICE,
     Reason.NO_SUCH_THING: Exit.NO_SUCH_THING,
     Reason.SERVICE_NOT_ALLOWED: Exit.SERVICE_NOT_ALLOWED,
     # They answered, and the answer is no: the same again gives the same.
     Reason.PROTOCOL_ERROR: Exit.REFUSED_BY_DEVICE,
     Reason.VERSION: Exit.REFUSED_BY_DEVICE,
+    Reason.ENCRYPTION: Exit.REFUSED_BY_DEVICE,
     Reason.REFUSED_BY_DEVICE: Exit.REFUSED_BY_DEVICE,
     Reason.FLOW_CONTROL: Exit.REFUSED_BY_DEVICE,
     Reason.CONNECTION_REFUSED: Exit.REFUSED_BY_DEVICE,

@@ -1,21 +1,35 @@
-"""``edge-tunnel proxy``: a node, alone or one of a cluster, in development mode."""
+"""``edge-tunnel proxy``: a node, alone or one of a cluster."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+import ssl
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.audit.records import Audit
-from edge_tunnel.cli.addresses import is_loopback, parse_address
-from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
+from edge_tunnel.cli.access import read_secret
+from edge_tunnel.cli.addresses import parse_listen
+from edge_tunnel.cli.arguments import (
+    Subparsers,
+    add_json,
+    add_lifetime,
+    add_log_level,
+    warn_of_secret,
+)
 from edge_tunnel.cli.auditing import open_node_audit
+from edge_tunnel.cli.authority import (
+    ADMIN_VARIABLE,
+    Decider,
+    add_authority,
+    make_authority,
+    read_keys,
+)
 from edge_tunnel.cli.cluster import (
     add_cluster,
     hop_tls,
@@ -25,14 +39,20 @@ from edge_tunnel.cli.cluster import (
 )
 from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.hangup import open_hangup
+from edge_tunnel.cli.listening import demand_loopback, demand_safe, has_tls, listen
+from edge_tunnel.cli.node_tls import add_tls, listener_tls, read_tls
 from edge_tunnel.cli.open_files import allow_open_files
-from edge_tunnel.cli.ports import why_not_open
+from edge_tunnel.cli.renewal import open_renewal
 from edge_tunnel.cli.stopping import open_stop
-from edge_tunnel.config import AuditSettings, ListenAddress, ProxyConfig, Secret, load_proxy_config
+from edge_tunnel.config import AuditSettings, ProxyConfig, load_proxy_config
+from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.proxy.access_store import EtcdStore
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
-from edge_tunnel.proxy.peering import dial_hops
+from edge_tunnel.proxy.peering import HopTlsSource, dial_hops
+from edge_tunnel.proxy.renewed import Renewed
 
 __all__ = ["add_parser", "run"]
 
@@ -46,7 +66,19 @@ examples:
   EDGE_TUNNEL_DEV_KEY=choose-one edge-tunnel proxy --listen 127.0.0.1:9100
   edge-tunnel proxy --config proxy.toml --json
 
-Development mode: no TLS and one key for all, and therefore on this machine's loopback address only.
+  EDGE_TUNNEL_ADMIN_KEY=$(cat admin.key) edge-tunnel proxy --listen 127.0.0.1:9100 --state state
+
+Who is let in: with --admin-key-file (or the variable), whoever has a key of his own, made with
+`edge-tunnel key new`, and no further than the policy says (`edge-tunnel policy push`); a cluster
+keeps them in its etcd, a node that is alone in --state. In development mode everybody has one key.
+
+Without a certificate a node listens on this machine's loopback address only. With one, anywhere:
+  edge-tunnel tls init --name tunnel.example.com --edge device-7
+  edge-tunnel proxy --listen 0.0.0.0:9100 --tls-cert tls/node.pem --tls-key tls/node.key
+--client-ca demands a certificate of edges and remotes, too. The files are read again when they
+change and on SIGHUP; live links stay. ws:// in front of an address leaves TLS out there, for a
+balancer on the same machine.
+
 Another user of the machine sees the arguments of a process: prefer the variable, or the file, to
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
@@ -60,7 +92,9 @@ it and shows whether it was changed. The [audit] table of proxy.toml has the res
 journal, a key, rotation, and what happens when it cannot be written.
 
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
-in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back;
+with certificates also reloaded, certificate_renewed, certificate_refused (reason),
+certificate_ends (days: below 14);
+in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text);
 of the audit log audit_head (seq, head), audit_failed (reason), audit_recovered (lost)
 """
 
@@ -74,9 +108,12 @@ def add_parser(subparsers: Subparsers) -> None:
         epilog=_EXAMPLES,
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--listen", metavar="HOST:PORT", help="a loopback address; port 0: any free")
+    where.add_argument(
+        "--listen", metavar="HOST:PORT", help="where links are taken; port 0: any free"
+    )
     where.add_argument("--config", metavar="FILE", help="all of it from a file (proxy.toml)")
-    parser.add_argument("--dev-key", metavar="KEY", help="or the variable EDGE_TUNNEL_DEV_KEY")
+    add_authority(parser)
+    add_tls(parser)
     parser.add_argument(
         "--audit", metavar="FILE", help="record who does what; -: on stderr, for the journal"
     )
@@ -91,10 +128,24 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     config = _config(args)
     for address in config.listen:
-        _demand_loopback(address)
+        demand_safe(address, config)
+    listener = _listener(args, config)
+    if args.dev_key:
+        warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     set_up_logging(args.log_level or config.log_level)
-    trio.run(_serve, config, args.json, args.exit_with_stdin)
+    trio.run(_serve, config, listener, args.json, args.exit_with_stdin)
     return Exit.DONE
+
+
+def _listener(args: argparse.Namespace, config: ProxyConfig) -> Renewed[ssl.SSLContext] | None:
+    if config.tls is None:
+        return None
+    from_options = args.tls_cert is not None
+    try:
+        return listener_tls(config.tls, from_options=from_options)
+    except ConfigError as error:
+        where = "" if from_options else f"{args.config}: "
+        raise CommandFailed(Exit.CONFIGURATION, f"{where}{error}") from None
 
 
 def _config(args: argparse.Namespace) -> ProxyConfig:
@@ -102,16 +153,20 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         environ = dict(os.environ)
         if args.dev_key:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
+        if args.admin_key_file:
+            environ[ADMIN_VARIABLE] = read_secret(Path(args.admin_key_file), "administrator's key")
         config = load_proxy_config(args.config, environ=environ)
+        config = replace(config, state=args.state or config.state)
+        tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
         audit = _audit(args.audit, config.audit)
-        return replace(config, cluster=read_cluster(args) or config.cluster, audit=audit)
-    key = args.dev_key or os.environ.get("EDGE_TUNNEL_DEV_KEY", "")
-    if not key:
-        text = "no key: set EDGE_TUNNEL_DEV_KEY or give --dev-key; edges and remotes show the same"
-        raise CommandFailed(Exit.USAGE, text)
+        return replace(config, tls=tls, cluster=cluster, audit=audit)
+    dev_key, access = read_keys(args)
     return ProxyConfig(
-        dev_key=Secret(key),
-        listen=(parse_address(args.listen, "--listen"),),
+        dev_key=dev_key,
+        access=access,
+        state=args.state,
+        listen=(parse_listen(args.listen, "--listen"),),
+        tls=read_tls(args),
         cluster=read_cluster(args),
         audit=_audit(args.audit, None),
         log_level="WARNING",
@@ -126,13 +181,6 @@ def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings |
     return replace(settings, journal=True) if place == "-" else replace(settings, file=place)
 
 
-def _demand_loopback(address: ListenAddress) -> None:
-    if not is_loopback(address.host):
-        where = f"{address.host or '*'}:{address.port}"
-        text = f"listen on {where}: development mode has no TLS, so it listens on 127.0.0.1 only"
-        raise CommandFailed(Exit.CONFIGURATION, text)
-
-
 def _bearable(links: int) -> int:
     """As many links as this process may have sockets for; without one no hop could be dialled."""
     most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
@@ -145,7 +193,7 @@ def _name(config: ProxyConfig) -> str:
     return config.cluster.node_name if config.cluster is not None else "node"
 
 
-def _settings(config: ProxyConfig) -> NodeSettings:
+def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
     limits = config.limits
     return NodeSettings(
         name=_name(config),
@@ -156,24 +204,37 @@ def _settings(config: ProxyConfig) -> NodeSettings:
         memory=limits.memory,
         max_links=_bearable(limits.max_links),
         max_silence=limits.max_silence,
+        hops=HopSettings(key=hop_key),
+        origins=() if config.access is None else config.access.origins,
+        demands=config.versions,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
-        hops=HopSettings(key=config.dev_key.reveal()),
     )
 
 
-async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
+async def _serve(
+    config: ProxyConfig,
+    listener: Renewed[ssl.SSLContext] | None,
+    as_json: bool,
+    with_stdin: bool,
+) -> None:
+    hops = None if config.cluster is None else hop_tls(config.cluster)
+    certificates = [each for each in (listener, hops) if each is not None]
+    hangs_on = bool(certificates) or config.audit is not None
     async with (
-        open_stop(with_stdin=with_stdin, with_hangup=config.audit is None) as stop,
+        open_stop(with_stdin=with_stdin, with_hangup=not hangs_on) as stop,
         open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
-        open_node_audit(config.audit, _name(config), reporter.emit) as audit,
+        open_hangup(wanted=hangs_on) as hangup,
+        open_renewal(certificates, reporter.emit, hangup),
+        open_node_audit(config.audit, _name(config), reporter.emit, hangup) as audit,
         open_plain_nursery() as nursery,
     ):
         with trio.CancelScope() as starting:
             nursery.start_soon(stop.cancels, starting)
-            node = await _start(config, nursery, reporter, audit)
+            node = await _start(config, hops, nursery, reporter, audit)
             for address in config.listen:
-                await _listen(node, address, nursery, reporter)
+                tls = listener if has_tls(address, config) else None
+                await listen(node, address, tls, nursery, reporter)
         await stop.wait()
         if not starting.cancelled_caught:
             await node.drain(0.0 if config.cluster is None else config.cluster.drain_timeout)
@@ -181,24 +242,31 @@ async def _serve(config: ProxyConfig, as_json: bool, with_stdin: bool) -> None:
 
 
 async def _start(
-    config: ProxyConfig, nursery: trio.Nursery, reporter: Reporter, audit: Audit
+    config: ProxyConfig,
+    tls: HopTlsSource | None,
+    nursery: trio.Nursery,
+    reporter: Reporter,
+    audit: Audit,
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
-    authenticate = DevelopmentKey(config.dev_key.reveal())
+    decider = make_authority(config, reporter, audit)
     cluster = config.cluster
     if cluster is None:
-        node = Node(_settings(config), authenticate, audit=audit)
-        node.notices.call(reporter)
-        return node
-    tls = hop_tls(cluster)
+        settings = _settings(config, await decider.start(reporter))
+        return _dressed(Node(settings, decider.authority, audit=audit), decider, reporter)
     if tls is None:
-        _demand_loopback(cluster.advertise)
-    registry = make_registry(cluster, reporter.emit)
+        demand_loopback(cluster.advertise)
+        demand_loopback(cluster.hop_listen or cluster.advertise)
+    store = decider.store if isinstance(decider.store, EtcdStore) else None
+    registry = make_registry(cluster, reporter.emit, store)
+    settings = _settings(config, await decider.start(reporter))
     dial = dial_hops(registry.address, tls)
-    node = Node(_settings(config), authenticate, registry, dial, audit=audit)
-    node.notices.call(reporter)
-    await serve_other_nodes(nursery, node, cluster.advertise, tls)
+    node = Node(settings, decider.authority, registry, dial, audit=audit)
+    _dressed(node, decider, reporter)
+    await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls)
     nursery.start_soon(registry.run)
+    if store is not None:
+        nursery.start_soon(store.run)
     reporter.emit("waiting", what="the cluster's registry on etcd")
     await registry.ready.wait()
     known = sorted({cluster.node_name, *registry.nodes})
@@ -206,19 +274,7 @@ async def _start(
     return node
 
 
-async def _listen(
-    node: Node, address: ListenAddress, nursery: trio.Nursery, reporter: Reporter
-) -> None:
-    # by number, because a name may mean several addresses, and port 0 several ports then
-    host = "127.0.0.1" if address.host in (None, "localhost") else address.host
-    assert host is not None
-    try:
-        listeners: Sequence[trio.SocketListener] = await nursery.start(
-            node.serve, host, address.port
-        )
-    except OSError as error:
-        raise CommandFailed(Exit.CONFIGURATION, why_not_open(host, address.port, error)) from error
-    for listener in listeners:
-        bound_host, bound_port, *_ = listener.socket.getsockname()
-        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-        reporter.emit("listening", url=f"ws://{shown}:{bound_port}")
+def _dressed(node: Node, decider: Decider, reporter: Reporter) -> Node:
+    node.api = decider.api
+    node.notices.call(reporter)
+    return node

@@ -23,8 +23,10 @@ from edge_tunnel.config.model import (
     TlsSettings,
     TunnelSettings,
 )
+from edge_tunnel.config.node_tls import NodeTls
 from edge_tunnel.config.origins import Origin, OriginKind
 from edge_tunnel.config.proxy import (
+    LISTEN_SCHEMES,
     ClusterSettings,
     ListenAddress,
     NodeLimits,
@@ -33,11 +35,14 @@ from edge_tunnel.config.proxy import (
     inspect_proxy_config,
     load_proxy_config,
 )
+from edge_tunnel.config.proxy_access import AccessSettings
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.settings import Setting
 from edge_tunnel.config.toml_writer import to_toml
 
 __all__ = [
+    "LISTEN_SCHEMES",
+    "AccessSettings",
     "AuditSettings",
     "CertificateCriteria",
     "Changes",
@@ -51,6 +56,7 @@ __all__ = [
     "ListenAddress",
     "LoadedConfig",
     "NodeLimits",
+    "NodeTls",
     "Origin",
     "OriginKind",
     "ProxyConfig",

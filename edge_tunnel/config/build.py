@@ -31,6 +31,7 @@ __all__ = ["Built", "build"]
 Origins = Mapping[str, Origin]
 
 _OWN_WINS = {"own.ping_interval": "link.ping_interval", "own.ping_timeout": "link.ping_timeout"}
+_TOP = ("resource", "log_level", "end_to_end_encryption", "identity_file")
 _SAMPLE_SERVER = 'write "ws_servers": [{"host": "proxy.example.com", "port": 443}]'
 _SAMPLE_KEY = 'write "appKey", or set EDGE_TUNNEL_APP_KEY'
 
@@ -95,7 +96,7 @@ def build(built: Built, *, incomplete: bool) -> EdgeConfig | None:
         _say_what_is_missing(built)
     if not servers or app_key is None:
         return None
-    top = {name: built.values[name] for name in ("resource", "log_level") if name in built.values}
+    top = {name: built.values[name] for name in _TOP if name in built.values}
     return EdgeConfig(
         servers=servers,
         app_key=app_key,

@@ -11,6 +11,8 @@ seconds; EMS does not look at it, so that one file can serve both::
         ],
         "resume_timeout": 120,               // a tunnel without a link ends after this
         "max_streams": 1024,                 // TCP connections at once in one tunnel
+        "end_to_end_encryption": "allow",    // or require, or off (so that nodes can inspect)
+        "identity_file": "identity.pem",     // who this device is; made at the first start
         "appKey_file": "appKey",             // in place of appKey, relative to this file
         "ping_interval": 5,                  // wins over ws_connection.ping_rate
         "ping_timeout": 10                   // wins over ws_connection.pingpong_timeout
@@ -49,6 +51,8 @@ LOG_LEVELS = {
 _PORT = Whole(low=1, high=65535)
 _BYTES = Whole(low=512, high=2**30, unit="bytes")
 _NEVER_HONOURED = "EMS never honoured this; here it does what its name says"
+
+_SEALED = {"allow": "allow", "require": "require", "off": "off"}
 
 GROUPS = (
     Group(path="ws_servers", several=True, bare_note="EMS itself needs a list here"),
@@ -169,7 +173,7 @@ _TUNNEL = (
 )
 
 
-def _own(key: str, kind: Duration | Whole | Text, target: str, *aliases: str) -> Rule:
+def _own(key: str, kind: Duration | Whole | Text | Choice, target: str, *aliases: str) -> Rule:
     return Rule(group="edge_tunnel", key=key, kind=kind, target=target, aliases=aliases)
 
 
@@ -181,6 +185,8 @@ _OWN = (
     # Seconds, not milliseconds: nothing in this group comes from EMS.
     _own("resume_timeout", Duration(scale=1, low=1), "tunnel.resume_timeout"),
     _own("max_streams", Whole(low=1, high=1_000_000), "tunnel.max_streams"),
+    _own("end_to_end_encryption", Choice(_SEALED), "end_to_end_encryption"),
+    _own("identity_file", Text(), "identity_file"),
     _own("appKey_file", Text(), "app_key_file", "app_key_file"),
     # For a file that EMS reads as well: ours win over ws_connection's, which EMS obeys.
     _own("ping_interval", Duration(scale=1, low=0.1), "own.ping_interval"),

@@ -170,6 +170,14 @@ class EdgeConfig:
     tls: TlsSettings = field(default_factory=TlsSettings)
     http_proxy: HttpProxy | None = None
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
+    end_to_end_encryption: str = "allow"
+    """Of tunnels, between remote and device: ``allow`` (the remote decides), ``require``, or
+    ``off`` (a node may inspect what passes)."""
+
+    identity_file: str | None = None
+    """Where the device keeps the key that shows remotes who it is; ``edge-tunnel edge`` without
+    one uses a file beside the configuration."""
+
     log_level: str = "WARNING"
 
     def urls(self) -> tuple[str, ...]:

@@ -2,9 +2,13 @@
 
 ::
 
-    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses
-    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY
+    listen = "127.0.0.1:9100"     # or a list; ":9100" is all addresses; with [tls] that is TLS,
+                                  # and "ws://127.0.0.1:9101" is not, for a balancer beside it
+    dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or [access]
     log_level = "INFO"
+    # state and [access]: see `proxy_access`
+
+    # [tls]: see node_tls
 
     [limits]
     handshake_timeout = 10        # seconds
@@ -21,10 +25,16 @@
     engine = ["127.0.0.1:2379"]   # etcd 3.4 or later
     node_name = "a"
     advertise = "127.0.0.1:9101"  # where the other nodes reach this one
+    # hop_listen = "0.0.0.0:9101"  # where it listens for them, if not there (a port forward)
     prefix = "/edge-tunnel"
     drain_timeout = 30            # seconds that endpoints have to go elsewhere after SIGTERM
     # engine_ca, engine_cert, engine_key: TLS towards etcd
     # node_ca, node_cert, node_key: mutual TLS between nodes
+
+    [versions]                    # of edge_tunnel at the other end
+    edge_minimum = "0.1.0"        # what is older is refused
+    edge_recommended = "0.1.0"    # what is older is taken, and its user is told
+    # remote_minimum, remote_recommended, node_minimum, node_recommended
 
     [audit]                       # see config/audit.py
     file = "/var/log/edge-tunnel/audit.log"
@@ -34,7 +44,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from edge_tunnel.config import scalars
@@ -50,13 +61,23 @@ from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
+from edge_tunnel.config.node_tls import TLS_GROUP, TLS_RULES, TLS_SECRET, NodeTls, node_tls
 from edge_tunnel.config.nodes import Node
+from edge_tunnel.config.proxy_access import (
+    ACCESS_GROUP,
+    ACCESS_RULES,
+    ADMIN_KEY,
+    AccessSettings,
+    check_access,
+)
 from edge_tunnel.config.rules import Group, Rule, Table
-from edge_tunnel.config.scalars import Say, Unfit
+from edge_tunnel.config.scalars import Say, Unfit, shortened
 from edge_tunnel.config.secret import Secret
+from edge_tunnel.config.versions import Demand, Demands, is_older, is_version
 from edge_tunnel.config.walk import Section
 
 __all__ = [
+    "LISTEN_SCHEMES",
     "ClusterSettings",
     "ListenAddress",
     "NodeLimits",
@@ -67,6 +88,10 @@ __all__ = [
 ]
 
 
+LISTEN_SCHEMES = {"ws": False, "wss": True}
+"""In front of an address to listen on: whether it is TLS there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListenAddress:
     """Where a node takes links."""
@@ -75,6 +100,9 @@ class ListenAddress:
     """None: all addresses of the machine."""
 
     port: int
+
+    tls: bool | None = None
+    """Whether links are TLS there; None: if the node has a certificate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +154,10 @@ class ClusterSettings:
     """No two nodes of a cluster have the same."""
 
     advertise: ListenAddress
-    """Where other nodes reach this one; it listens there."""
+    """Where other nodes reach this one."""
+
+    hop_listen: ListenAddress | None = None
+    """Where it listens for them, if that is elsewhere: behind a port forward, in a container."""
 
     prefix: str = "/edge-tunnel"
     """Of all keys in etcd, so that several clusters can share one."""
@@ -149,11 +180,22 @@ class ClusterSettings:
 class ProxyConfig:
     """All that a proxy node is told."""
 
-    dev_key: Secret
-    """The one key that edges and remotes show. A node without a key does not start."""
+    dev_key: Secret | None = None
+    """The one key that edges and remotes show, in development mode."""
+
+    access: AccessSettings | None = None
+    """Identities and policy. There is either this or `dev_key`: no node lets anybody in."""
+
+    state: str | None = None
+    """A folder for keys and policy of a node that is alone; in the file relative to that. None:
+    they end with the node."""
 
     listen: tuple[ListenAddress, ...] = (ListenAddress(host="127.0.0.1", port=9100),)
+    tls: NodeTls | None = None
+    """None: no TLS, and so only loopback addresses."""
+
     limits: NodeLimits = field(default_factory=NodeLimits)
+    versions: Demands = field(default_factory=Demands)
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
 
@@ -178,12 +220,23 @@ class ProxyInspection:
 
 @dataclass(frozen=True)
 class _Address(Text):
+    schemes: Mapping[str, bool] = field(default_factory=dict)
+    """What may stand in front, and whether that is TLS."""
+
     def read(self, node: Node, warn: Say) -> Any:
-        host, colon, port = scalars.visible_text(node, warn).rpartition(":")
+        scheme, slashes, rest = scalars.visible_text(node, warn).rpartition("://")
+        host, colon, port = rest.rpartition(":")
+        if slashes and scheme.lower() not in self.schemes:
+            hint = 'write it as in "127.0.0.1:9100"'
+            raise Unfit(f"must not begin with {shortened(scheme + slashes)}", hint)
         if not (colon and port.isascii() and port.isdigit() and 0 <= int(port[:6]) <= 65535):
             raise Unfit("must be an address with a port", 'write it as in "127.0.0.1:9100"')
         bare = host.removeprefix("[").removesuffix("]")
-        return ListenAddress(host=None if bare in ("", "*") else bare, port=int(port))
+        return ListenAddress(
+            host=None if bare in ("", "*") else bare,
+            port=int(port),
+            tls=self.schemes.get(scheme.lower()),
+        )
 
 
 @dataclass(frozen=True)
@@ -195,15 +248,26 @@ class _Addresses(ListOf):
         return addresses
 
 
-def _rule(group: str, key: str, kind: Duration | Whole) -> Rule:
+@dataclass(frozen=True)
+class _Version(Text):
+    def read(self, node: Node, warn: Say) -> Any:
+        written = scalars.visible_text(node, warn)
+        if not is_version(written):
+            raise Unfit(f"{shortened(written)} is not a version", 'write it as in "0.1.0"')
+        return written
+
+
+def _rule(group: str, key: str, kind: Duration | Whole | _Version) -> Rule:
     return Rule(group=group, key=key, kind=kind, target=f"{group}.{key}")
 
 
+_PEERS = ("edge", "remote", "node")
 _TABLE = Table(
     (
-        Rule(group="", key="listen", kind=_Addresses(_Address()), target="listen"),
+        Rule(group="", key="listen", kind=_Addresses(_Address(LISTEN_SCHEMES)), target="listen"),
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
+        Rule(group="", key="state", kind=Text(), target="state"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
@@ -229,15 +293,28 @@ _TABLE = Table(
         ),
         Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
+        Rule(group="cluster", key="hop_listen", kind=_Address(), target="cluster.hop_listen"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),
+        *(
+            _rule("versions", f"{peer}_{part}", _Version())
+            for peer in _PEERS
+            for part in ("minimum", "recommended")
+        ),
+        *ACCESS_RULES,
         *AUDIT_RULES,
+        *TLS_RULES,
     ),
-    (Group(path="limits"), Group(path="cluster"), AUDIT_GROUP),
+    (
+        Group(path="limits"),
+        Group(path="cluster"),
+        Group(path="versions"),
+        ACCESS_GROUP,
+        AUDIT_GROUP,
+        TLS_GROUP,
+    ),
 )
-_KEY_PLACES = (
-    SecretPlace(
-        "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
-    ),
+_DEV_KEY = SecretPlace(
+    "dev_key", "dev_key", "EDGE_TUNNEL_DEV_KEY", "dev_key", "dev_key_file", "dev_key_file"
 )
 
 
@@ -262,28 +339,50 @@ def inspect_proxy_config(
     findings, section = opened.findings, opened.section
     config = None
     if section is not None:
-        chosen = choose_secrets(_KEY_PLACES, section, opened.source, environ, findings)
+        admin = (ADMIN_KEY,) if "access" in section.groups else ()
+        places = (_DEV_KEY, TLS_SECRET, *admin)
+        chosen = choose_secrets(places, section, opened.source, environ, findings)
+        keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
+        check_access(section, keys, findings)
+        _check_versions(section, findings)
+        tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
+        _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
-        if "dev_key" in chosen:
-            config = _built(section, chosen["dev_key"].secret)
-        elif not {*section.values, *section.wrong} & {"dev_key", "dev_key_file"}:
-            hint = "write dev_key or dev_key_file, or set EDGE_TUNNEL_DEV_KEY"
-            findings.error(None, "dev_key", "no key: such a node would let anybody in", hint)
+        config = replace(_built(section, keys, opened.source.directory), tls=tls)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
     return ProxyInspection(None if failed else config, told)
 
 
-def _built(section: Section, dev_key: Secret) -> ProxyConfig:
-    top = {key: section.value(key) for key in ("listen", "log_level") if key in section.values}
+def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> ProxyConfig:
+    top: dict[str, Any] = {
+        key: section.value(key) for key in ("listen", "log_level") if key in section.values
+    }
+    if "state" in section.values:
+        top["state"] = str(directory / section.value("state"))
+    access = _group(section, "access.")
     return ProxyConfig(
-        dev_key=dev_key,
+        dev_key=keys.get("dev_key"),
+        access=AccessSettings(admin_key=keys.get("admin_key"), **access)
+        if "access" in section.groups
+        else None,
         limits=NodeLimits(**_group(section, "limits.")),
         cluster=_cluster(_group(section, "cluster.")),
+        versions=_versions(section),
         audit=audit_settings(_group(section, "audit.")),
         **top,
     )
+
+
+def _check_listen(section: Section, tls: NodeTls | None, findings: Findings) -> None:
+    for address in section.value("listen") or ():
+        if address.tls and tls is None:
+            hint = "write tls.certificate and tls.key"
+            findings.error(None, "listen", "wss:// needs a certificate", hint)
+        if address.tls is False and tls is not None and tls.client_certificates == "required":
+            text = "ws:// lets in who has no certificate, and tls.client_certificates is required"
+            findings.error(None, "listen", text, 'write "optional", or remove the ws:// address')
 
 
 _NEEDED = ("engine", "node_name", "advertise")
@@ -298,6 +397,24 @@ def _check_cluster(values: Mapping[str, Any], findings: Findings) -> None:
         if any(key in values for key in keys) and not all(key in values for key in keys):
             hint = "write " + ", ".join(f"cluster.{key}" for key in keys)
             findings.error(None, f"cluster.{keys[0]}", "TLS needs all three files", hint)
+
+
+def _check_versions(section: Section, findings: Findings) -> None:
+    for peer in _PEERS:
+        recommended = section.values.get(f"versions.{peer}_recommended")
+        if recommended is None:
+            continue
+        minimum = section.value(f"versions.{peer}_minimum") or Demand().minimum
+        if is_older(recommended.value, minimum):
+            text = f"is older than {peer}_minimum ({minimum}): nobody would ever be told"
+            findings.warning(recommended.offset, recommended.path, text, "raise it, or remove it")
+
+
+def _versions(section: Section) -> Demands:
+    def demand(peer: str) -> Demand:
+        return Demand(**_group(section, f"versions.{peer}_"))
+
+    return Demands(edge=demand("edge"), remote=demand("remote"), node=demand("node"))
 
 
 def _cluster(values: Mapping[str, Any]) -> ClusterSettings | None:

@@ -42,6 +42,9 @@ class Section:
     lists: dict[str, list[Section]] = field(default_factory=dict)
     """By the path of the group."""
 
+    groups: set[str] = field(default_factory=set)
+    """Paths of the groups that the file has, also of empty ones."""
+
     wrong: set[str] = field(default_factory=set)
     """Targets that the file sets to something unfit; that has been reported."""
 
@@ -164,6 +167,7 @@ class _Walker:
 
     def _inside(self, node: Node, group: Group, here: str, section: Section) -> None:
         if isinstance(node, Object):
+            section.groups.add(group.path)
             self.group(node, group.inside, here, section)
         elif not isinstance(node, Odd):
             self._findings.hide(node.start, node.end)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +18,8 @@ import trio
 
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
+from edge_tunnel.edge.encryption import why_not_sealed
+from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
@@ -37,6 +39,7 @@ from edge_tunnel.protocol.frames import (
     Bound,
     Close,
     LinkFrame,
+    Offer,
     Services,
     StreamFrame,
     TunnelFrame,
@@ -44,6 +47,8 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     clip,
 )
+from edge_tunnel.protocol.identity import Identity
+from edge_tunnel.protocol.listing import LISTS, offered
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     Event,
@@ -99,9 +104,11 @@ class Edge(Endpoint):
         services: Mapping[str, ServiceTarget],
         make_dial: Callable[[EdgeConfig], Dial],
         nursery: trio.Nursery,
+        identity: Identity,
     ) -> None:
         super().__init__(_settings(config), make_dial(config))
         self.config = config
+        self.identity = identity
         self._make_dial = make_dial
         self._offered = Offered(_listed(config), services)
         self._nursery = nursery
@@ -116,6 +123,11 @@ class Edge(Endpoint):
     def events(self) -> AsyncIterator[Notice]:
         """What happens from now on, as the JSON lines of ``edge-tunnel edge --json``."""
         return self.notices.subscribe()
+
+    @property
+    def fingerprint(self) -> str:
+        """Who this device is, as remotes see and remember it."""
+        return self.identity.fingerprint
 
     def statistics(self) -> EdgeStatistics:
         """A snapshot of this moment."""
@@ -141,6 +153,12 @@ class Edge(Endpoint):
         for thing in self.config.things:
             self._bind(thing)
 
+    def _tell_offer(self, things: Collection[str]) -> None:
+        """For lists; nothing is opened by it."""
+        if LISTS in self.features:
+            for thing in things:
+                self.send(Offer(thing, offered(self._offered.names(thing))))
+
     def is_settled(self) -> bool:
         return self._bound >= set(self.config.things)
 
@@ -151,6 +169,7 @@ class Edge(Endpoint):
     def on_link_frame(self, frame: LinkFrame) -> None:
         if isinstance(frame, Services):
             self._offered.policy(frame)
+            self._tell_offer(self._bound & {frame.thing})
             for tunnel in list(self.tunnels.values()):
                 self._adopt(tunnel)
         elif not isinstance(frame, (Bound, Unbound)):
@@ -159,8 +178,10 @@ class Edge(Endpoint):
             pass  # the answer to a bind that the configuration has taken back, if to any
         elif isinstance(frame, Bound):
             self._bound.add(frame.thing)
+            self._tell_offer([frame.thing])
             self.leave_links()
-            self.notices.emit("bound", thing=frame.thing, url=self.url, epoch=frame.epoch)
+            about = {"epoch": frame.epoch, "fingerprint": self.fingerprint}
+            self.notices.emit("bound", thing=frame.thing, url=self.url, **about)
         else:
             self._on_unbound(frame)
 
@@ -215,7 +236,7 @@ class Edge(Endpoint):
         if limit is not None and len(self.tunnels) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
             return Reason.REFUSED_BY_DEVICE, text
-        return None
+        return why_not_sealed(self.config.end_to_end_encryption, sealed=bool(frame.offer))
 
     def _take(self, link: Link, frame: Attach) -> tuple[Reason, str] | None:
         settings = self.config.tunnel
@@ -225,6 +246,7 @@ class Edge(Endpoint):
                 now=trio.current_time(),
                 resume_timeout=settings.resume_timeout,
                 max_streams=settings.max_streams,
+                identity=self.identity,
             )
         except RemoteProtocolError as error:
             return Reason.PROTOCOL_ERROR, str(error)
@@ -327,6 +349,7 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
+        self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
         if changed.needs_rebind and not changed.needs_reconnect:
@@ -338,8 +361,11 @@ class Edge(Endpoint):
         tunnel.resume_timeout = self.config.tunnel.resume_timeout
         tunnel.max_streams = self.config.tunnel.max_streams
         offered = self._offered.find(tunnel.thing, tunnel.service)
+        why_not = why_not_sealed(self.config.end_to_end_encryption, sealed=tunnel.sealed)
         if offered is None or tunnel.thing not in self.config.things:
-            tunnel.close(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
+            why_not = Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer"
+        if why_not is not None:
+            tunnel.close(*why_not)
             self.tell(tunnel)
 
     def _rebind(self, old: set[str]) -> None:
@@ -363,6 +389,7 @@ async def open_edge(
     config: EdgeConfig,
     services: Mapping[str, ServiceTarget] | None = None,
     *,
+    identity: Identity | None = None,
     dial: Dial | None = None,
 ) -> AsyncIterator[Edge]:
     """Run an edge for the length of the block; it links, binds and serves in the background.
@@ -371,10 +398,13 @@ async def open_edge(
       config: from `edge_tunnel.load_config`, or made by hand.
       services: more services, by name, beside those of `config.services`: a `Service`, or an async
         function that is handed each stream (the application serves it itself, with no TCP).
+      identity: who this device is, from `load_identity`; if left out, that of
+        `config.identity_file`, and without one an identity for this run alone. A remote that
+        remembers another one does not talk to the device.
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
-      ConfigError: an address is none; a certificate or key file cannot be used.
+      ConfigError: an address is none; a certificate, key or identity file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
 
@@ -385,8 +415,11 @@ async def open_edge(
             parse_url(url)  # said now, and not when the link is lost
         return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
 
+    if identity is None:
+        file = config.identity_file
+        identity = Identity() if file is None else load_identity(file)
     async with open_plain_nursery() as nursery:
-        edge = Edge(config, services or {}, make_dial, nursery)
+        edge = Edge(config, services or {}, make_dial, nursery, identity)
         nursery.start_soon(edge.run)
         nursery.start_soon(edge.watch_idle)
         try:

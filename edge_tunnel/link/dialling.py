@@ -19,7 +19,7 @@ from edge_tunnel.link.tls import ClientTls
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
 
-__all__ = ["Address", "Dial", "dial_websocket", "parse_url"]
+__all__ = ["Address", "Dial", "dial_websocket", "open_connection", "parse_url"]
 
 Dial: TypeAlias = Callable[[str], AbstractAsyncContextManager[Transport]]
 """Opens a transport to a URL; raises LinkLost. Tests bring their own."""
@@ -97,7 +97,7 @@ def dial_websocket(
     @asynccontextmanager
     async def dial(url: str) -> AsyncIterator[Transport]:
         address = parse_url(url)
-        stream = await _connect(address, timeout, secure, proxy)
+        stream = await open_connection(address, timeout, secure, proxy)
         async with open_client(
             stream, host=address.host_header, path=address.path, peer=url, timeout=timeout
         ) as transport:
@@ -106,9 +106,10 @@ def dial_websocket(
     return dial
 
 
-async def _connect(
+async def open_connection(
     address: Address, timeout: float, tls: ClientTls, proxy: HttpProxy | None
 ) -> trio.abc.Stream:
+    """TCP, HTTP CONNECT and TLS, within `timeout` seconds. Raises LinkLost."""
     try:
         with trio.fail_after(timeout):
             try:

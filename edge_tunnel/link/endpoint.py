@@ -44,13 +44,19 @@ from edge_tunnel.protocol.frames import (
     LinkFrame,
     Ping,
     Pong,
-    Reset,
     StreamFrame,
     TunnelFrame,
     Unbound,
     Welcome,
 )
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, RESUMING, SOFTWARE
+from edge_tunnel.protocol.greeting import (
+    FEATURES,
+    NEWEST,
+    OLDEST,
+    RESUMING,
+    SOFTWARE,
+    common_features,
+)
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamAccepted,
@@ -64,6 +70,7 @@ from edge_tunnel.reasons import Reason
 __all__ = ["Endpoint", "EndpointSettings"]
 
 _log = logging.getLogger("edge_tunnel.link")
+_notice_log = logging.getLogger("edge_tunnel.notice")
 
 _HURRY: Final = 1.0
 """Seconds between attempts, at most, while tunnels wait for the link: their users do too."""
@@ -108,6 +115,9 @@ class Endpoint:
         self.url: str | None = None
         """Where the link of the moment goes."""
 
+        self.features: frozenset[str] = frozenset()
+        """What its node and we agreed on."""
+
         self.linked_at = 0.0
         """When it was greeted."""
 
@@ -118,6 +128,7 @@ class Endpoint:
         self._instance = secrets.token_bytes(16)
         self._timer = trio.Event()
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
+        self._noted = ""  # what the last node had to say to the user
         self._attempts = trio.CancelScope()  # dialling, and the waits in between
         self._failures = 0  # in a row
         self._candidates = Candidates()
@@ -227,10 +238,9 @@ class Endpoint:
                 ping_interval=settings.ping_interval,
             )
             visit.node = welcome.node
+            self.features = common_features(welcome)
             self._begin(visit, link)
-            if welcome.notice:
-                _log.warning("%s", welcome.notice)
-                self.notices.emit("notice", text=welcome.notice)
+            self._note(visit, welcome.notice)
             try:
                 self.on_linked()
                 await link.run(partial(self._on_message, visit, link))
@@ -275,6 +285,14 @@ class Endpoint:
         if not isinstance(answer, Welcome):
             raise LinkLost(f"the node greeted with {type(answer).__name__}")
         return answer
+
+    def _note(self, visit: Visit, text: str) -> None:
+        """What a node has to say to our user; a link that comes and goes does not repeat it."""
+        if text:
+            level = logging.DEBUG if self._noted == text else logging.WARNING
+            _notice_log.log(level, "%s: %s", visit.url, text)
+            self._noted = text
+            self.notices.emit("notice", url=visit.url, text=text)
 
     def _lost(self, visit: Visit) -> None:
         """A link is over, or was never there: what used it is detached."""
@@ -372,6 +390,7 @@ class Endpoint:
     def add(self, tunnel: Tunnel) -> None:
         """Keep this tunnel until it is closed."""
         tunnel.on_deadline = self._wake_timer
+        tunnel.read_text = printable
         self.tunnels[tunnel.id] = tunnel
         self._wake_timer()
 
@@ -427,7 +446,8 @@ def _decode(message: bytes) -> Frame:
     frame = decode(message)
     if isinstance(frame, Data):
         return frame
-    if isinstance(frame, (Bye, Close, Detached, Reset, Unbound)):
+    # not RESET: its tag may be over the text as it came; the tunnel reads it (`read_text`)
+    if isinstance(frame, (Bye, Close, Detached, Unbound)):
         return frame._replace(text=printable(frame.text))
     if isinstance(frame, Welcome):
         return frame._replace(notice=printable(frame.notice))

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.eager import EagerStream
 
 __all__ = ["SharedConnection"]
@@ -32,6 +33,9 @@ class SharedConnection(trio.abc.Stream):
         self._stream = stream
         self._first = first
         self.ended = trio.Event()
+        self.why = ""
+        """What the network said when it ended, if that is more than that it did."""
+
         self.taken = False
         """Whether `read` is the link's; the library gets what it is handed."""
 
@@ -118,7 +122,9 @@ class SharedConnection(trio.abc.Stream):
         """The next bytes from the network; b"" at the end. Raises trio's errors."""
         try:
             data = await self._stream.receive_some(max_bytes or _READ_SIZE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            if isinstance(error.__cause__, LinkLost):
+                self.why = str(error.__cause__)
             self.ended.set()
             raise
         if not data:

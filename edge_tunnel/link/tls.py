@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +12,14 @@ import trio
 
 from edge_tunnel.config.model import CertificateCriteria, TlsSettings
 from edge_tunnel.errors import ConfigError, LinkLost
+from edge_tunnel.link.handshake import shake_hands
+from edge_tunnel.link.secured import Secured
+from edge_tunnel.link.signatures import signature_of
+from edge_tunnel.link.tls_words import SELF_SIGNED, client_words
 
 __all__ = ["ClientTls"]
 
-_SELF_SIGNED_LEAF: Final = 18
-"""X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT of OpenSSL's x509_vfy.h."""
+_log = logging.getLogger("edge_tunnel.link")
 
 _FIELDS: Final = (
     ("common_name", "subject", "commonName"),
@@ -35,6 +39,8 @@ class ClientTls:
         """Raises ConfigError: a file is missing or is not what it should be."""
         self.settings = settings or TlsSettings()
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._files = _files(self.settings)
+        self._seen = signature_of(self._files)
         if self.settings != TlsSettings():  # what it names must be usable, said now
             self._context(verify=True)
 
@@ -46,28 +52,35 @@ class ClientTls:
                 _trust_anything(self._contexts[verify])
         return self._contexts[verify]
 
+    def _renew(self) -> None:
+        """Files that were replaced count from the next connection on, if they can be used."""
+        seen = signature_of(self._files)
+        if seen == self._seen:
+            return
+        old, self._contexts, self._seen = self._contexts, {}, seen
+        try:
+            self._context(verify=True)
+        except ConfigError as error:
+            _log.warning("%s; the former certificates stay in use", error)
+            self._contexts = old
+
     async def secure(
         self, stream: trio.abc.Stream, host: str, *, verify: bool = True
     ) -> trio.abc.Stream:
         """Shake hands. Raises LinkLost; the stream is closed then."""
         verify = verify and self.settings.validate
-        secured: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-            stream,
-            self._context(verify=verify),
-            server_hostname=host,
-            https_compatible=True,
-        )
+        self._renew()
         try:
-            await secured.do_handshake()
+            secured = await shake_hands(stream, self._context(verify=verify), host=host)
             if verify:
-                _check_criteria(secured.getpeercert() or {}, self.settings.criteria)
+                _check_criteria(secured.peer_fields(), self.settings.criteria)
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
-            raise _refusal(error.__cause__, host) from error.__cause__
+            raise LinkLost(client_words(error.__cause__, host)) from error.__cause__
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return secured
+        return _Explained(secured, host)
 
     def tolerates(self, error: LinkLost) -> bool:
         """Whether to connect again without verifying: the certificate is self-signed, and that
@@ -75,16 +88,40 @@ class ClientTls:
         than not to verify; it holds for this one connection."""
         cause = error.__cause__
         return isinstance(cause, ssl.SSLCertVerificationError) and (
-            self.settings.allow_self_signed and cause.verify_code == _SELF_SIGNED_LEAF
+            self.settings.allow_self_signed and cause.verify_code == SELF_SIGNED
         )
 
 
-def _refusal(cause: BaseException | None, host: str) -> LinkLost:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return LinkLost(f"the certificate of {host} is not accepted: {cause.verify_message}")
-    if isinstance(cause, ssl.SSLError):
-        return LinkLost(f"TLS with {host} failed: {cause.reason or cause}")
-    return LinkLost(f"{host} closed the connection in the TLS handshake (does it speak TLS?)")
+class _Explained(trio.abc.Stream):
+    """A TLS client's stream. What the node thinks of our certificate it hears when it reads."""
+
+    def __init__(self, secured: Secured, host: str) -> None:
+        self._secured = secured
+        self._host = host
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._secured.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._secured.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            return await self._secured.receive_some(max_bytes)
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLError):
+                why = LinkLost(client_words(cause, self._host))
+                raise trio.BrokenResourceError(str(why)) from why
+            raise
+
+    async def aclose(self) -> None:
+        await self._secured.aclose()
+
+
+def _files(settings: TlsSettings) -> tuple[str, ...]:
+    ours = (settings.client_cert, settings.client_key)
+    return (*settings.ca_files, *(path for path in ours if path is not None))
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
@@ -98,6 +135,7 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     for path in settings.ca_files:
         with _readable("certificates.cert_chain", path):
             context.load_verify_locations(path)
+    context.set_alpn_protocols(["http/1.1"])
     if settings.client_cert is not None:
         _load_client_cert(context, settings)
     if settings.ciphers is not None:

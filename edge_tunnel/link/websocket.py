@@ -247,7 +247,7 @@ async def _within(wire: SharedConnection, timeout: float, wrap: Callable[[], Awa
             await wire.ended.wait()
             nursery.cancel_scope.cancel()
         if not result:
-            raise LinkLost("the connection was closed in the WebSocket handshake")
+            raise LinkLost(wire.why or "the connection was closed in the WebSocket handshake")
     if not result:
         raise LinkLost(f"no WebSocket handshake within {timeout:g} s")
     return result[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol.agreement import EdgeAgreement, RemoteAgreement, epoch_keys
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
     MAX_STREAMS,
@@ -21,6 +22,7 @@ from edge_tunnel.protocol.frames import (
     TunnelFrame,
     clip,
 )
+from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.proof import attach_proof, new_secret, proves
 from edge_tunnel.protocol.stream import Stream
@@ -52,13 +54,17 @@ class RemoteTunnel(Tunnel):
         now: float,
         window: int = INITIAL_WINDOW,
         resume_timeout: float = RESUME_TIMEOUT,
+        sealed: bool = False,
     ) -> None:
+        """`sealed`: end-to-end encryption, or no tunnel at all."""
         super().__init__(
             secrets.token_bytes(16), now=now, window=window, resume_timeout=resume_timeout
         )
         self.thing = thing
         self.service = service
-        self._secret = new_secret()
+        self._agreement = RemoteAgreement() if sealed else None
+        self._secret = b"" if sealed else new_secret()
+        self._asking: Attach | None = None  # the last ATTACH, as it was sent
         self._fresh = True  # never attached: the edge may not know it
         self._candidate: Outlet | None = None  # where ATTACH went, until the answer comes
         self._asked = now  # when it went
@@ -80,8 +86,22 @@ class RemoteTunnel(Tunnel):
         self.epoch += 1
         self._candidate, self._asked = outlet, now
         self.on_deadline()
-        # the secret goes out only until the edge is known to have it
-        secret = self._secret if self._fresh else b""
+        outlet.push(encode(self._ask()))
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is end-to-end encrypted."""
+        return self._agreement is not None
+
+    @property
+    def identity(self) -> bytes:
+        """The device's public key; empty: not sealed, or never attached."""
+        return b"" if self._agreement is None else self._agreement.identity
+
+    def _ask(self) -> Attach:
+        # the secret goes out only until the edge is known to have it; that of a sealed tunnel
+        # never does, and there is nothing to prove with before the first answer
+        secret = self._secret if self._fresh and self._agreement is None else b""
         frame = Attach(
             self.id,
             0,
@@ -93,8 +113,12 @@ class RemoteTunnel(Tunnel):
             self.window,
             self._positions(),
             b"",
+            b"" if self._agreement is None else self._agreement.offer(),
         )
-        outlet.push(encode(frame._replace(proof=attach_proof(self._secret, frame))))
+        if self._secret:
+            frame = frame._replace(proof=attach_proof(self._secret, frame))
+        self._asking = frame
+        return frame
 
     def deadline(self) -> float | None:
         due = super().deadline()
@@ -127,9 +151,8 @@ class RemoteTunnel(Tunnel):
         if self._fresh or self.closed:
             raise LocalProtocolError(f"no stream can be opened: {self!r}")
         self._last_stream += 1
-        self.opened += 1
         stream = Stream(self, self._last_stream, window=self.window, limit=self._far_window)
-        self.streams[stream.id] = stream
+        self._keep(stream)
         self.push(Open(self.id, stream.id, self.epoch, stream.incoming.limit))
         return stream
 
@@ -143,8 +166,13 @@ class RemoteTunnel(Tunnel):
         outlet = self._candidate
         if outlet is None:
             return  # played again, or the link was lost meanwhile
+        self._conclude(frame)
         if not proves(frame.proof, attach_proof(self._secret, frame)):
             raise RemoteProtocolError("the other end could not prove that it is the same")
+        if self._agreement is not None:
+            assert self._asking is not None
+            keys = epoch_keys(self._secret, self._asking, frame)
+            self._seal_with(keys.to_edge, keys.to_remote)
         self._candidate = None
         self._attach_to(outlet, now, first=self._fresh)
         self._fresh = False
@@ -153,6 +181,15 @@ class RemoteTunnel(Tunnel):
         # what was delivered after ATTACH told our positions
         self._send_owing(self.streams.values())
         self._measure(now)
+
+    def _conclude(self, frame: Attached) -> None:
+        """What the device adds to ATTACHED in a sealed tunnel, and in no other."""
+        if self._agreement is not None:
+            assert self._asking is not None
+            self._agreement.conclude(self._asking, frame)
+            self._secret = self._agreement.secret
+        elif frame.answer:
+            raise RemoteProtocolError("an answer to an offer that was not made")
 
     def _on_role_frame(self, _stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
         if not isinstance(frame, Accept):
@@ -186,20 +223,34 @@ class EdgeTunnel(Tunnel):
         window: int = INITIAL_WINDOW,
         resume_timeout: float = RESUME_TIMEOUT,
         max_streams: int = MAX_STREAMS,
+        identity: Identity | None = None,
     ) -> None:
         """`opening` is the ATTACH that opens the tunnel; give it to `accept` as well.
 
+        `identity` is the device's, for a tunnel that is to be sealed.
+
         Raises:
-          RemoteProtocolError: it brings no secret.
+          RemoteProtocolError: it brings neither a secret nor an offer that can be answered.
         """
         super().__init__(opening.tunnel, now=now, window=window, resume_timeout=resume_timeout)
-        if len(opening.secret) != 32:
-            raise RemoteProtocolError("an ATTACH that opens a tunnel brings its secret")
+        self._agreement: EdgeAgreement | None = None
+        if opening.offer and identity is not None and not opening.secret:
+            self._agreement = EdgeAgreement(identity, opening)
+            self._secret = self._agreement.secret
+        elif opening.secret and not opening.offer:
+            self._secret = opening.secret
+        else:
+            raise RemoteProtocolError("an ATTACH that opens a tunnel brings a secret, or an offer")
+        self._proved = False  # sealed: whether the remote has shown that it has the secret
         self.thing = opening.thing
         self.service = opening.service
         self.max_streams = max_streams
-        self._secret = opening.secret
         self._highest = 0
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is end-to-end encrypted."""
+        return self._agreement is not None
 
     def accept(self, frame: Attach, outlet: Outlet, now: float) -> Reason | None:
         """Attach to the link that `frame` came by; the reason if it is refused.
@@ -215,6 +266,7 @@ class EdgeTunnel(Tunnel):
         if not self._is_ours(frame):
             return Reason.UNKNOWN_TUNNEL  # one answer for unknown, expired and wrong
         first = self.epoch == 0
+        self._proved = not frame.fresh
         self._leave_outlet()
         self.epoch = frame.epoch
         self._attach_to(outlet, now, first=first)
@@ -227,13 +279,34 @@ class EdgeTunnel(Tunnel):
 
     def _is_ours(self, frame: Attach) -> bool:
         same = (frame.thing, frame.service) == (self.thing, self.service)
+        if self._agreement is None:
+            same = same and not frame.offer
+        else:
+            same = same and frame.offer[:32] == self._agreement.far_share
+            if frame.fresh:
+                return same and self._may_begin(frame)
         return same and proves(frame.proof, attach_proof(self._secret, frame))
+
+    def _may_begin(self, frame: Attach) -> bool:
+        """A remote that did not hear our answer has nothing to prove with, and no streams.
+
+        Once it has shown the secret, it has heard: whoever asks like that now is somebody else.
+        """
+        proved = self._proved or (self._opener is not None and self._opener.used)
+        return not (proved or frame.secret or frame.proof or frame.positions)
 
     def _answer(self, frame: Attach) -> None:
         answer = Attached(
             self.id, 0, self.epoch, self._highest, self.window, self._positions(), b""
         )
-        self.push(answer._replace(proof=attach_proof(self._secret, answer)))
+        if self._agreement is not None:
+            answer = self._agreement.answered(frame, answer)
+        answer = answer._replace(proof=attach_proof(self._secret, answer))
+        assert self._outlet is not None
+        self._outlet.push(encode(answer))
+        if self._agreement is not None:
+            keys = epoch_keys(self._secret, frame, answer)
+            self._seal_with(keys.to_remote, keys.to_edge)
         # a stream that the remote does not name is over there: it opened them all
         self._go_on(frame.positions, highest=self._highest)
 
@@ -245,7 +318,6 @@ class EdgeTunnel(Tunnel):
         if len(self.streams) >= self.max_streams:
             self.answer(Reset(self.id, frame.stream, self.epoch, Reason.TOO_MANY_STREAMS, ""))
             return
-        self.opened += 1
         stream = Stream(self, frame.stream, window=self.window, limit=frame.limit)
-        self.streams[stream.id] = stream
+        self._keep(stream)
         self._events.append(StreamOpened(stream))

@@ -21,7 +21,9 @@ from edge_tunnel.protocol.frames import (
     MAX_MESSAGE,
     MAX_STREAMS,
     MAX_TEXT,
+    TAG,
     Accept,
+    Ask,
     Attach,
     Attached,
     Bind,
@@ -39,7 +41,9 @@ from edge_tunnel.protocol.frames import (
     Hello,
     Join,
     Kind,
+    Offer,
     Open,
+    Page,
     Ping,
     Pong,
     Position,
@@ -52,8 +56,17 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     Welcome,
 )
+from edge_tunnel.protocol.listing import (
+    MAX_MISSING,
+    MAX_ROWS,
+    List,
+    Missing,
+    NodeRow,
+    ThingRow,
+    TunnelRow,
+)
 
-__all__ = ["Route", "check_data", "decode", "encode", "peek"]
+__all__ = ["Route", "check_data", "decode", "encode", "encode_data", "encode_head", "peek"]
 
 _MAX_NUMBER: Final = 2**63 - 1
 _MAX_NAMES: Final = 64
@@ -93,7 +106,19 @@ def _proof(value: object) -> bool:
 
 
 def _bulk(value: object) -> bool:
-    return type(value) is bytes and 0 < len(value) <= MAX_DATA
+    return type(value) is bytes and 0 < len(value) <= MAX_DATA + TAG
+
+
+def _tag(value: object) -> bool:
+    return type(value) is bytes and len(value) == TAG
+
+
+def _offer(value: object) -> bool:
+    return type(value) is bytes and len(value) == 64
+
+
+def _answer(value: object) -> bool:
+    return type(value) is bytes and len(value) == 160
 
 
 def _services(value: object) -> bool:
@@ -140,6 +165,46 @@ def _position(value: object) -> bool:
     )
 
 
+def _list(value: object) -> bool:
+    return type(value) is int and value in _ROWS
+
+
+def _rows(value: object) -> bool:
+    """Their fields depend on the list: see `_row`."""
+    return type(value) is tuple and len(value) <= MAX_ROWS
+
+
+def _missing(value: object) -> bool:
+    return type(value) is tuple and len(value) <= MAX_MISSING and all(map(_one_missing, value))
+
+
+def _one_missing(value: object) -> bool:
+    return type(value) is tuple and len(value) == 2 and _name(value[0]) and _text(value[1])
+
+
+_COUNTS: Final[tuple[Check, ...]] = (_number, _number, _number)
+
+_ROWS: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
+    List.THINGS: (
+        ThingRow,
+        (_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
+    ),
+    List.TUNNELS: (
+        TunnelRow,
+        (_id, _number, _name, _name, _number, _text, _text, _text, _text, *_COUNTS),
+    ),
+    List.NODES: (NodeRow, (_name, _flag, _text, _text, _number, _flag, _number, *_COUNTS)),
+}
+
+
+def _row(value: object, row_class: type[Any], checks: tuple[Check, ...]) -> Any:
+    """Raises RemoteProtocolError: it is no row of this list."""
+    good = type(value) is tuple and len(value) == len(checks)
+    if not good or not all(check(each) for check, each in zip(checks, value, strict=True)):  # type: ignore[call-overload]
+        raise RemoteProtocolError("Page: bad field 'rows'")
+    return row_class._make(value)
+
+
 _OF_TUNNEL: Final[tuple[Check, ...]] = (_id, _tunnel_itself, _number)
 _OF_STREAM: Final[tuple[Check, ...]] = (_id, _stream, _number)
 
@@ -155,32 +220,68 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.UNBIND: (Unbind, (_name, _number)),
     Kind.DRAIN: (Drain, (_number, _text)),
     Kind.JOIN: (Join, (_number, _number, _name, _name, _text, _number, _names)),
+    Kind.OFFER: (Offer, (_name, _names)),
+    Kind.ASK: (Ask, (_number, _number, _list, _text)),
+    Kind.PAGE: (Page, (_number, _number, _list, _rows, _missing, _flag)),
     Kind.SERVICES: (Services, (_name, _services)),
-    Kind.ATTACH: (Attach, (*_OF_TUNNEL, _name, _name, _flag, _proof, _number, _positions, _proof)),
-    Kind.ATTACHED: (Attached, (*_OF_TUNNEL, _number, _number, _positions, _proof)),
+    Kind.ATTACH: (
+        Attach,
+        (*_OF_TUNNEL, _name, _name, _flag, _proof, _number, _positions, _proof, _offer),
+    ),
+    Kind.ATTACHED: (Attached, (*_OF_TUNNEL, _number, _number, _positions, _proof, _answer)),
     Kind.DETACHED: (Detached, (*_OF_TUNNEL, _number, _text)),
     Kind.CLOSE: (Close, (*_OF_TUNNEL, _number, _text)),
-    Kind.PROBE: (Probe, (*_OF_TUNNEL, _number)),
-    Kind.ECHO: (Echo, (*_OF_TUNNEL, _number)),
+    Kind.PROBE: (Probe, (*_OF_TUNNEL, _number, _tag)),
+    Kind.ECHO: (Echo, (*_OF_TUNNEL, _number, _tag)),
     Kind.GRANT: (Grant, (*_OF_TUNNEL, _number, _number, _text)),
     Kind.DATA: (Data, (*_OF_STREAM, _number, _bulk)),
-    Kind.CREDIT: (Credit, (*_OF_STREAM, _number, _number)),
-    Kind.END: (End, (*_OF_STREAM, _number)),
-    Kind.STOP: (Stop, _OF_STREAM),
-    Kind.RESET: (Reset, (*_OF_STREAM, _number, _text)),
-    Kind.OPEN: (Open, (*_OF_STREAM, _number)),
-    Kind.ACCEPT: (Accept, _OF_STREAM),
+    Kind.CREDIT: (Credit, (*_OF_STREAM, _number, _number, _tag)),
+    Kind.END: (End, (*_OF_STREAM, _number, _tag)),
+    Kind.STOP: (Stop, (*_OF_STREAM, _tag)),
+    Kind.RESET: (Reset, (*_OF_STREAM, _number, _text, _tag)),
+    Kind.OPEN: (Open, (*_OF_STREAM, _number, _tag)),
+    Kind.ACCEPT: (Accept, (*_OF_STREAM, _tag)),
 }
+_LONGEST: Final = {Attach: MAX_STREAMS, Attached: MAX_STREAMS, Page: MAX_ROWS}
+"""Elements of an array in a frame, where it is not `_MAX_NAMES`."""
+
+_GROWING: Final = (Hello, Welcome, Join)
+"""A later minor version may append fields to a greeting: those are skipped, not an error."""
+
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
+
+_MAY_LACK: Final = (_offer, _answer, _tag)
+"""Fields that are in the message of a sealed tunnel only: last ones, and empty in the frame."""
+
+_LAST_MAY_LACK: Final = frozenset(cls for cls, checks in _SPEC.values() if checks[-1] in _MAY_LACK)
 
 # -- codec -----------------------------------------------------------------------------------------
 
 
 def encode(frame: Frame) -> bytes:
     """The message that carries `frame`."""
+    cls = type(frame)
+    fields = frame[:-1] if cls in _LAST_MAY_LACK and not frame[-1] else frame
     # a text may quote a file name or an error of the system that is not UTF-8
-    message = msgpack.packb((_KIND_OF[type(frame)], *frame), unicode_errors="replace")
+    message = msgpack.packb((_KIND_OF[cls], *fields), unicode_errors="replace")
     return cast("bytes", message)
+
+
+def encode_head(frame: Data) -> bytes:
+    """DATA without its last element, as an array of its own: what sealing binds the bytes to."""
+    return cast("bytes", msgpack.packb((Kind.DATA.value, *frame[:-1])))
+
+
+def encode_data(head: bytes, data: bytes) -> bytes:
+    """DATA with a head of `encode_head` and these bytes: as `encode`, with one copy less."""
+    size = len(data)
+    if size < 256:
+        length = b"\xc4" + size.to_bytes(1, "big")
+    elif size < 65536:
+        length = b"\xc5" + size.to_bytes(2, "big")
+    else:
+        length = b"\xc6" + size.to_bytes(4, "big")
+    return b"".join((b"\x96", head[1:], length, data))
 
 
 def decode(message: bytes) -> Frame:
@@ -190,21 +291,29 @@ def decode(message: bytes) -> Frame:
       RemoteProtocolError: whatever the bytes are, if they are not a frame of WIRE.md.
     """
     cls, checks = _SPEC[_kind(message)]
-    if message[0] & 0x0F != len(checks) + 1:
-        raise RemoteProtocolError(
-            f"{cls.__name__} has {len(checks)} fields, this one {(message[0] & 0x0F) - 1}"
-        )
-    resuming = cls in (Attach, Attached)
-    fields = _unpack(message, longest=MAX_STREAMS if resuming else _MAX_NAMES)
-    for name, check, value in zip(cls._fields, checks, fields[1:], strict=True):
+    count = (message[0] & 0x0F) - 1
+    if count == len(checks) - 1 and cls in _LAST_MAY_LACK:
+        checks = checks[:-1]
+    if count < len(checks) or (count > len(checks) and cls not in _GROWING):
+        raise RemoteProtocolError(f"{cls.__name__} has {len(checks)} fields, this one {count}")
+    fields = _unpack(message, longest=_LONGEST.get(cls, _MAX_NAMES))
+    known = fields[1 : len(checks) + 1]
+    for name, check, value in zip(cls._fields, checks, known, strict=False):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
-    frame = cls(*fields[1:])
-    if resuming:
+    frame = cls(*known)
+    if cls is Page:
+        frame = _page(frame)
+    elif cls in _LONGEST:
         frame = frame._replace(positions=tuple(Position(*each) for each in frame.positions))
     elif cls is Services:
         frame = frame._replace(services=tuple(ServiceOffer(*each) for each in frame.services))
     return cast("Frame", frame)
+
+
+def _page(frame: Page) -> Page:
+    rows = tuple(_row(each, *_ROWS[frame.list]) for each in frame.rows)
+    return frame._replace(rows=rows, missing=tuple(Missing(*each) for each in frame.missing))
 
 
 def _kind(message: bytes) -> int:
@@ -272,7 +381,7 @@ def check_data(message: bytes, head: Route) -> None:
     width = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(message[start], 0) if start < len(message) else 0
     size = int.from_bytes(message[start + 1 : start + 1 + width], "big")
     whole = len(message) == start + 1 + width + size
-    if message[0] != 0x96 or not head.stream or not 0 < size <= MAX_DATA or not whole:
+    if message[0] != 0x96 or not head.stream or not 0 < size <= MAX_DATA + TAG or not whole:
         raise RemoteProtocolError("Data: bad head")
 
 

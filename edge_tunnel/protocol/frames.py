@@ -2,7 +2,8 @@
 
 Kinds below 16 belong to the link; all others belong to a tunnel and go on with tunnel id, stream id
 (0 where the frame is about the tunnel as a whole) and epoch. Sizes are in bytes, offsets are
-absolute in their stream, reasons are numbers of `edge_tunnel.reasons`.
+absolute in their stream, reasons are numbers of `edge_tunnel.reasons`. A `tag` is empty unless the
+tunnel is sealed (sealing.py); a field that may be empty like this is then not in the message.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple, TypeAlias
 
+from edge_tunnel.protocol.listing import Missing, Row
+
 __all__ = [
     "FIRST_TUNNEL_KIND",
     "MAX_DATA",
     "MAX_MESSAGE",
     "MAX_STREAMS",
     "MAX_TEXT",
+    "TAG",
     "Accept",
+    "Ask",
     "Attach",
     "Attached",
     "Bind",
@@ -35,7 +40,9 @@ __all__ = [
     "Join",
     "Kind",
     "LinkFrame",
+    "Offer",
     "Open",
+    "Page",
     "Ping",
     "Pong",
     "Position",
@@ -54,6 +61,9 @@ __all__ = [
 
 MAX_DATA: Final = 64 * 1024
 """Bytes of a stream in one DATA frame. 64 KiB was the best of 16..256 KiB on this stack."""
+
+TAG: Final = 16
+"""Bytes that sealing adds to a frame: the tag of AES-GCM (see sealing.py)."""
 
 MAX_STREAMS: Final = 4096
 """Streams of one tunnel: their positions fit one ATTACH (at most 38 bytes each, 152 KiB)."""
@@ -86,6 +96,9 @@ class Kind(enum.IntEnum):
     UNBIND = 9
     DRAIN = 10
     JOIN = 11
+    OFFER = 12
+    ASK = 13
+    PAGE = 14
     SERVICES = 15
     ATTACH = 16
     ATTACHED = 17
@@ -225,6 +238,39 @@ class Join(NamedTuple):
         return f"Join({self.node} {self.software}, {self.oldest}..{self.newest}, key hidden)"
 
 
+class Offer(NamedTuple):
+    """Edge -> node: the services of a thing that is bound by this link, for people to read.
+
+    What may be reached is decided by the edge alone. Only to a node whose WELCOME named ``lists``.
+    """
+
+    thing: str
+    services: tuple[str, ...]
+
+
+class Ask(NamedTuple):
+    """Remote -> node, or node -> node: one page of a list, please. Page 0 begins the list.
+
+    Only to a node whose WELCOME named ``lists``.
+    """
+
+    ask: int
+    page: int
+    list: int
+    pattern: str
+
+
+class Page(NamedTuple):
+    """The answer to ASK: rows of the list, in no order."""
+
+    ask: int
+    page: int
+    list: int
+    rows: tuple[Row, ...]
+    missing: tuple[Missing, ...]
+    more: bool
+
+
 # -- frames of a tunnel ----------------------------------------------------------------------------
 
 
@@ -251,6 +297,8 @@ class Attach(NamedTuple):
     window: int
     positions: tuple[Position, ...]
     proof: bytes
+    offer: bytes = b""
+    """Empty: not sealed. Else the remote's share of the agreement; see agreement.py."""
 
     def __repr__(self) -> str:
         what = f"{self.thing}/{self.service} epoch={self.epoch} fresh={self.fresh}"
@@ -267,6 +315,8 @@ class Attached(NamedTuple):
     window: int
     positions: tuple[Position, ...]
     proof: bytes
+    answer: bytes = b""
+    """Empty if nothing was offered. Else the edge's share, its identity and its signature."""
 
 
 class Detached(NamedTuple):
@@ -317,6 +367,7 @@ class Probe(NamedTuple):
     stream: int
     epoch: int
     nonce: int
+    tag: bytes = b""
 
 
 class Echo(NamedTuple):
@@ -326,6 +377,7 @@ class Echo(NamedTuple):
     stream: int
     epoch: int
     nonce: int
+    tag: bytes = b""
 
 
 # -- frames of a stream ----------------------------------------------------------------------------
@@ -349,6 +401,7 @@ class Credit(NamedTuple):
     epoch: int
     delivered: int
     limit: int
+    tag: bytes = b""
 
 
 class End(NamedTuple):
@@ -358,6 +411,7 @@ class End(NamedTuple):
     stream: int
     epoch: int
     offset: int
+    tag: bytes = b""
 
 
 class Stop(NamedTuple):
@@ -366,6 +420,7 @@ class Stop(NamedTuple):
     tunnel: bytes
     stream: int
     epoch: int
+    tag: bytes = b""
 
 
 class Reset(NamedTuple):
@@ -376,6 +431,7 @@ class Reset(NamedTuple):
     epoch: int
     reason: int
     text: str
+    tag: bytes = b""
 
 
 class Open(NamedTuple):
@@ -385,6 +441,7 @@ class Open(NamedTuple):
     stream: int
     epoch: int
     limit: int
+    tag: bytes = b""
 
 
 class Accept(NamedTuple):
@@ -393,10 +450,25 @@ class Accept(NamedTuple):
     tunnel: bytes
     stream: int
     epoch: int
+    tag: bytes = b""
 
 
 LinkFrame: TypeAlias = (
-    Hello | Welcome | Bye | Ping | Pong | Bind | Bound | Unbound | Unbind | Drain | Join | Services
+    Hello
+    | Welcome
+    | Bye
+    | Ping
+    | Pong
+    | Bind
+    | Bound
+    | Unbound
+    | Unbind
+    | Drain
+    | Join
+    | Offer
+    | Ask
+    | Page
+    | Services
 )
 TunnelFrame: TypeAlias = Attach | Attached | Detached | Close | Probe | Echo | Grant
 StreamFrame: TypeAlias = Data | Credit | End | Stop | Reset | Open | Accept

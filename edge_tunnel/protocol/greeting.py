@@ -1,16 +1,16 @@
 """The first two frames of a link: which version is spoken, by whom, and whether a key fits.
 
 HELLO names the range of protocol versions that the endpoint speaks; the node picks the highest that
-both know. A peer that is too old gets one line that says which version is needed; one that is
-older than recommended is told so in `notice`, which its user sees.
+both know. A peer that is too old gets one line that says which version is needed. (What a node
+demands of the software, beyond the protocol, is its own: `proxy/demands.py`.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from edge_tunnel.protocol.frames import Bye, Hello, Join, Welcome
+from edge_tunnel.protocol.listing import LISTS
 from edge_tunnel.reasons import Reason
 
 __all__ = [
@@ -19,11 +19,12 @@ __all__ = [
     "OLDEST",
     "RESUMING",
     "ROLES",
+    "SEALED",
     "SOFTWARE",
     "SUBPROTOCOL",
     "VERSION",
-    "Demands",
     "agree",
+    "common_features",
 ]
 
 VERSION: Final = "0.1.0"
@@ -33,11 +34,13 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 
 OLDEST: Final = 1
 NEWEST: Final = 1
-FEATURES: Final[tuple[str, ...]] = ("drain", "grants", "services")
+SEALED: Final = "sealed"
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS)
 """Optional features that this version can negotiate.
 
-drain: a node may send DRAIN. grants: a node may send GRANT to a remote. services: a node may send
-SERVICES to an edge.
+drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
+read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
+edge. lists: a node answers ASK, and takes OFFER.
 """
 
 RESUMING: Final = "resuming"
@@ -47,16 +50,8 @@ rate lets it in ahead of idle ones. WELCOME does not name it."""
 ROLES: Final = ("edge", "remote")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Demands:
-    """What a node asks of the software at the other end; versions as in ``0.1.0``."""
-
-    minimum: str = "0.1.0"
-    recommended: str = "0.1.0"
-
-
-def agree(hello: Hello | Join, node: str, demands: Demands) -> Welcome | Bye:
-    """The node's answer to HELLO or JOIN: versions and roles (the key is checked apart)."""
+def agree(hello: Hello | Join, node: str) -> Welcome | Bye:
+    """The node's answer to HELLO or JOIN: protocol, role and features."""
     if hello.newest < OLDEST or hello.oldest > NEWEST:
         return _bye(
             Reason.VERSION,
@@ -65,35 +60,14 @@ def agree(hello: Hello | Join, node: str, demands: Demands) -> Welcome | Bye:
         )
     if isinstance(hello, Hello) and hello.role not in ROLES:
         return _bye(Reason.PROTOCOL_ERROR, f"unknown role {hello.role!r}")
-    if _ours(hello) and _older(hello.software, demands.minimum):
-        return _bye(
-            Reason.VERSION,
-            f"this node needs edge_tunnel {demands.minimum} or newer, this is {hello.software}: "
-            "update it with 'pip install --upgrade edge-tunnel'",
-        )
-    notice = ""
-    if _ours(hello) and _older(hello.software, demands.recommended):
-        notice = (
-            f"edge_tunnel {demands.recommended} or newer is recommended here, "
-            f"this is {hello.software}"
-        )
     common = tuple(feature for feature in hello.features if feature in FEATURES)
-    return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, notice)
+    return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, "")
+
+
+def common_features(greeting: Hello | Join | Welcome) -> frozenset[str]:
+    """What both ends of a link or hop know."""
+    return frozenset(greeting.features) & frozenset(FEATURES)
 
 
 def _bye(reason: Reason, text: str) -> Bye:
     return Bye(reason, text, 0)
-
-
-def _ours(hello: Hello | Join) -> bool:
-    return hello.software.startswith("edge_tunnel/")
-
-
-def _older(software: str, wanted: str) -> bool:
-    return _numbers(software.partition("/")[2]) < _numbers(wanted)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """``0.1.0`` as (0, 1, 0); what is not a number (``1.0rc1``) counts as 0 from there on."""
-    parts = version.split(".")
-    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in parts)

@@ -46,6 +46,14 @@ class Outlet:
         self.urgent_size += len(message)
         self.on_ready()
 
+    def take_back(self, message: bytes) -> None:
+        """Do not send this message, if it is still here."""
+        for index, waiting in enumerate(self._urgent):
+            if waiting is message:
+                del self._urgent[index]
+                self.urgent_size -= len(message)
+                return
+
     def ready(self, source: Source) -> None:
         """`source` has something; it keeps its place if it waits already."""
         if source not in self._waiting:

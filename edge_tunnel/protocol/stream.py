@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
     Accept,
     Credit,
@@ -51,6 +50,9 @@ class Carrier(Protocol):
 
     def push(self, frame: Frame) -> None:
         """Send a control frame, if attached; if not, `Stream.resume` says it again."""
+
+    def pack(self, frame: Frame) -> bytes:
+        """The message that carries the frame, sealed if the tunnel is. It must be sent, once."""
 
     def ready(self, stream: Stream) -> None:
         """The stream has something to send."""
@@ -212,9 +214,9 @@ class Stream:
         offset, data = self.outgoing.take()
         if data:
             self._carrier.sent += len(data)
-            return encode(Data(*self._head(), offset, data))
+            return self._carrier.pack(Data(*self._head(), offset, data))
         final = self.outgoing.take_end()
-        return None if final is None else encode(End(*self._head(), final))
+        return None if final is None else self._carrier.pack(End(*self._head(), final))
 
     # -- inside
 

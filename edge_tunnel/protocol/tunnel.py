@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.protocol.agreement import Disagreement
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
     MAX_STREAMS,
@@ -50,6 +51,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.receiving import CreditExceeded
+from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.window import INITIAL_WINDOW, Budget
 from edge_tunnel.reasons import Reason
@@ -176,9 +178,13 @@ class Tunnel:
         self.detached_since: float | None = now
         self.on_deadline: Callable[[], None] = lambda: None
         """Called when `deadline` has become earlier; the shell's timer hangs itself in here."""
+        self.read_text: Callable[[str], str] = lambda text: text
+        """Makes a far end's text fit to be shown; the shell's, again."""
+        self._sealer: Sealer | None = None  # None: the tunnel is not sealed, or never attached
+        self._opener: Opener | None = None
         self._outlet: Outlet | None = None
         self._events: deque[Event] = deque()
-        self._answers: deque[bytes] = deque()  # what the peer made us say; see _MAX_ANSWERS
+        self._answers: deque[Frame] = deque()  # what the peer made us say; see _MAX_ANSWERS
         self._owing: dict[Stream, None] = {}  # delivered a little, not told yet; in order
         self._owing_since = 0.0
         self._probe: tuple[int, float] = (0, float("-inf"))  # nonce and time of the last one
@@ -197,7 +203,9 @@ class Tunnel:
         if not self.attached and not isinstance(frame, (Attached, Detached, Close)):
             return  # ATTACHED comes before all else; what came by a lost link will come again
         try:
-            self._dispatch(frame, now)
+            self._dispatch(self._open(frame), now)
+        except Disagreement as error:
+            self.close(error.reason, str(error))
         except CreditExceeded as error:
             self.close(Reason.FLOW_CONTROL, str(error))
         except RemoteProtocolError as error:
@@ -223,11 +231,14 @@ class Tunnel:
         """Whether frames of this tunnel go out there, or may come back from there."""
         return self._outlet is outlet
 
-    def close(self, reason: Reason, text: str = "") -> None:
-        """End the tunnel: every stream is reset, and the far end is told if it can be."""
+    def close(self, reason: Reason, text: str = "", *, tell: str | None = None) -> None:
+        """End the tunnel: every stream is reset, and the far end is told if it can be.
+
+        `tell`: the text for the far end, if it is not the same.
+        """
         if self.closed:
             return
-        self._push_close(reason, text)
+        self._push_close(reason, text if tell is None else tell)
         self._end(reason, text)
 
     def deadline(self) -> float | None:
@@ -259,19 +270,23 @@ class Tunnel:
 
     def push(self, frame: Frame) -> None:
         if self._outlet is not None:
-            self._outlet.push(encode(frame))
+            self._outlet.push(self.pack(frame))
+
+    def pack(self, frame: Frame) -> bytes:
+        return encode(frame) if self._sealer is None else self._sealer.seal(frame)
 
     def answer(self, frame: Frame) -> None:
         if self._outlet is None:
             return
         if len(self._answers) >= _MAX_ANSWERS:
             raise CreditExceeded(f"more than {_MAX_ANSWERS} answers wait for the peer to read them")
-        self._answers.append(encode(frame))
+        self._answers.append(frame)
         self._outlet.ready(self)
 
     def next_message(self) -> bytes | None:
         """For the outlet: the next answer."""
-        return self._answers.popleft() if self._answers else None
+        # packed only now: sealing counts the control frames in the order in which they leave
+        return self.pack(self._answers.popleft()) if self._answers else None
 
     def ready(self, stream: Stream) -> None:
         if self._outlet is not None:
@@ -288,8 +303,26 @@ class Tunnel:
         if self.streams.pop(stream.id, None) is not None:
             stream.incoming.window.release()
             self._owing.pop(stream, None)
+            if self._sealer is not None:
+                self._sealer.leave(stream.id)
 
     # -- inside
+
+    def _open(self, frame: TunnelFrame | StreamFrame) -> TunnelFrame | StreamFrame:
+        return open_plain(frame) if self._opener is None else self._opener.open(frame)
+
+    def _seal_with(self, ours: bytes, theirs: bytes) -> None:
+        """A new epoch has these keys: what we send, and what we receive."""
+        self._sealer, self._opener = Sealer(ours), Opener(theirs)
+        for stream in self.streams:
+            self._sealer.enter(stream)
+
+    def _keep(self, stream: Stream) -> None:
+        """A new stream."""
+        self.opened += 1
+        self.streams[stream.id] = stream
+        if self._sealer is not None:
+            self._sealer.enter(stream.id)
 
     def _dispatch(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if frame.stream:
@@ -324,7 +357,7 @@ class Tunnel:
             if stream.on_stop():
                 self._events.append(StreamWritable(stream))
         elif isinstance(frame, Reset):
-            stream.on_reset(frame)
+            stream.on_reset(frame._replace(text=self.read_text(frame.text)))
             self._over(stream)
             self._on_unknown(frame)
         else:
@@ -396,7 +429,8 @@ class Tunnel:
         self._owing.clear()
 
     def _push_close(self, reason: Reason, text: str) -> None:
-        self.push(Close(self.id, 0, self.epoch, reason, clip(text)))
+        if self._outlet is not None:
+            self._outlet.push(encode(Close(self.id, 0, self.epoch, reason, clip(text))))
 
     def _end(self, reason: Reason, text: str) -> None:
         self._leave_outlet()

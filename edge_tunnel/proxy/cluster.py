@@ -23,7 +23,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -44,7 +44,7 @@ from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.rows import Keys, guarded, guess, node_of, node_value, thing_claim
 
-__all__ = ["ClusterRegistry"]
+__all__ = ["ClusterRegistry", "RowsBeside"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
 
@@ -71,6 +71,23 @@ _GOODBYE: Final = 1.0
 """Seconds for the revocation of the lease at the end; without it the rows go when it expires."""
 
 
+class RowsBeside(Protocol):
+    """Rows under the same prefix that are no business of the registry's.
+
+    They come over its watch: that one is known to be alive, because each node's lease is renewed
+    in its sight. A watch of their own would be silent for days, and nobody would notice its death.
+    """
+
+    def loaded(self, rows: Sequence[Row]) -> None:
+        """A snapshot: these are all rows of the cluster."""
+
+    def changed(self, change: Change) -> bool:
+        """A row was written or deleted; whether it is one of these."""
+
+    def reached(self, revision: int) -> None:
+        """All up to and with this revision was told."""
+
+
 class ClusterRegistry(Registry):
     """Binds of this node, and the map of all, kept on etcd by `run`."""
 
@@ -81,6 +98,7 @@ class ClusterRegistry(Registry):
         *,
         prefix: str = "/edge-tunnel",
         ttl: float = 10.0,
+        rows_beside: RowsBeside | None = None,
         emit: Callable[..., None] = lambda event, **data: None,  # noqa: ARG005
     ) -> None:
         """Make a registry; nothing goes on before `run`.
@@ -89,6 +107,7 @@ class ClusterRegistry(Registry):
           me: this node; no two nodes of a cluster may have the same name.
           client: the engine; closed at the end of `run`.
           prefix: of all keys, so that several clusters can share an engine.
+          rows_beside: who else lives on our watch.
           ttl: seconds after which the rows of a node that died go. etcd gives at least 2.
           emit: told of ``engine_lost`` (``reason``), ``engine_back``, and ``name_taken`` (``node``,
             ``address``: another live node has our name; neither claims anything until one ends).
@@ -97,6 +116,7 @@ class ClusterRegistry(Registry):
         self._client = client
         self._keys = Keys(prefix)
         self._ttl = ttl
+        self._rows_beside = rows_beside
         self._emit = emit
         self._lease: Lease | None = None
         self._revision = 0  # the map is as of this one; 0: a snapshot is needed
@@ -197,6 +217,7 @@ class ClusterRegistry(Registry):
             self._lease = Lease(lease, until=sent)
         else:
             ttl = await self._client.keep_alive(self._lease.id)
+        super().describe(self.on_renew(self.me))
         row = self._keys.nodes + self.name
         await self._client.put(row, node_value(self.me), self._lease.id)
         self._lease.renewed(sent, ttl)
@@ -268,8 +289,11 @@ class ClusterRegistry(Registry):
                 self._revision = 0
                 return
             for change in changes:
-                self._act_on(self._on_change(change))
+                if self._rows_beside is None or not self._rows_beside.changed(change):
+                    self._act_on(self._on_change(change))
             self._revision = max(self._revision, revision)
+            if self._rows_beside is not None:
+                self._rows_beside.reached(self._revision)
 
     async def _load(self) -> None:
         """A snapshot, in pages of one revision."""
@@ -283,6 +307,9 @@ class ClusterRegistry(Registry):
             rows += page.rows
         self._act_on(self.snapshot(*self._sorted(rows)))
         self._revision = revision
+        if self._rows_beside is not None:
+            self._rows_beside.loaded(rows)
+            self._rows_beside.reached(revision)
 
     def _meet_rival(self, info: NodeInfo) -> None:
         """Two nodes of one name would take each other's rows away, as fast as the engine can."""

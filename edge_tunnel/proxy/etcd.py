@@ -28,6 +28,7 @@ __all__ = [
     "EngineError",
     "EtcdClient",
     "LeaseGone",
+    "Outcome",
     "Page",
     "Row",
     "Watch",
@@ -71,6 +72,17 @@ class Page(NamedTuple):
     rows: list[Row]
     more: bool
     revision: int
+
+
+class Outcome(NamedTuple):
+    """What a transaction did."""
+
+    succeeded: bool
+    """Its comparison held."""
+
+    revision: int
+    rows: list[Row]
+    """What it read."""
 
 
 class Change(NamedTuple):
@@ -168,6 +180,32 @@ class EtcdClient:
         answer = await self.call("/v3/kv/txn", {"success": operations})
         parts = (part.get("response_txn") or {} for part in answer.get("responses", ()))
         return [bool(part.get("succeeded")) for part in parts]
+
+    async def transact_if(
+        self,
+        compare: Sequence[Json],
+        operations: Sequence[Json],
+        failure: Sequence[Json],
+    ) -> Outcome:
+        """Do all of these in one transaction, or `failure` where `compare` does not hold.
+
+        Raises LeaseGone.
+        """
+        body = {"compare": compare, "success": operations, "failure": failure}
+        answer = await self.call("/v3/kv/txn", body)
+        rows = [
+            Row(_text(row["key"]), _text(row.get("value", "")))
+            for each in answer.get("responses", ())
+            for row in each.get("response_range", {}).get("kvs", ())
+        ]
+        revision = int(answer["header"]["revision"])
+        return Outcome(bool(answer.get("succeeded")), revision, rows)
+
+    async def take(self, key: str) -> str | None:
+        """Delete a row; its value, or None if there is none: one of several callers gets it."""
+        body = {"key": text64(key), "prev_kv": True}
+        answer = await self.call("/v3/kv/deleterange", body)
+        return next((_text(row.get("value", "")) for row in answer.get("prev_kvs", ())), None)
 
     # -- leases
 
@@ -303,7 +341,7 @@ class Watch:
 def _change(event: Json) -> Change:
     row, before = event["kv"], event.get("prev_kv")
     value = None if event.get("type") == "DELETE" else _text(row.get("value", ""))
-    return Change(_text(row["key"]), value, _text(before["value"]) if before else None)
+    return Change(_text(row["key"]), value, _text(before.get("value", "")) if before else None)
 
 
 def _checked(status: int, answer: bytes, endpoint: Endpoint) -> Json:

@@ -137,10 +137,13 @@ class Guard:
     # -- as time goes by, and rights change
 
     def check(self, now: float) -> None:
-        """End the tunnels whose time is over."""
+        """End the tunnels whose time is over; judge again whose rule has ended."""
         wall = self._clock()
         for route in self._routes:
             if route.permit is not None:
+                review = route.permit.grant.review
+                if review is not None and wall >= review:
+                    self._judge_again(route, route.permit)
                 passed = route.from_edge + route.from_remote
                 over = route.permit.why_over(wall, now, passed)
                 if over is not None:
@@ -167,6 +170,8 @@ class Guard:
     def _judge_again(self, route: Route, permit: Permit) -> None:
         who = permit.principal
         over = self.authority.still(who)
+        if over is None and self.authority.why_not_ready() is not None:
+            return  # a policy that is not understood here ends nothing that lives
         verdict = over or self.authority.judge(who, route.thing, route.service)
         if isinstance(verdict, Denial):
             self._routes.end(route, verdict.reason, verdict.text)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,8 @@ from typing import Final, TypeAlias
 
 import trio
 
+from edge_tunnel.config.source import printable
+from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.groups import open_plain_nursery
@@ -29,8 +31,9 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Join, Welcome
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, Demands, agree
+from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, common_features
 from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.proxy.demands import answer_greeting, why_refused
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
@@ -72,7 +75,7 @@ class _Hop:
         """`delay`: seconds to wait before dialling."""
         self.node = node
         self.delay = delay
-        self.port = Port("node", node, Outlet())
+        self.port = Port("node", node, Outlet(), features=FEATURES)
         self.link: Link | None = None  # once it is greeted
         self.scope = trio.CancelScope()
 
@@ -88,15 +91,25 @@ class Hops:
         *,
         demands: Demands,
         on_message: Callable[[Port, bytes], None],
+        on_greeted: Callable[[Port], None] = lambda _port: None,
         on_lost: Callable[[Port, str], None],
+        on_notice: Callable[[str, str], None],
     ) -> None:
-        """`node` is our own name. A lost port is in no table here when `on_lost` is called."""
+        """`node` is our own name. A lost port is in no table here when `on_lost` is called.
+
+        `on_greeted` is told of a hop that we dialled when its `features` are known, and before it
+        sends what waits; `on_notice`: ``(node, text)``, what a node has to say to our operator,
+        once each.
+        """
         self.node = node
         self.settings = settings
         self._dial = dial
         self._demands = demands
         self._on_message = on_message
+        self._on_greeted = on_greeted
         self._on_lost = on_lost
+        self._on_notice = on_notice
+        self._notices: dict[str, str] = {}  # node -> what it said last
         self._nursery: trio.Nursery | None = None
         self._dialled: dict[str, _Hop] = {}
         self._backoffs: dict[str, Backoff] = {}  # of nodes that were lost or not reached
@@ -111,6 +124,11 @@ class Hops:
         async with open_plain_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
+
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the node in the background; it must not raise."""
+        assert self._nursery is not None, "Hops.run is not running"
+        self._nursery.start_soon(task)
 
     # -- hops that we dial
 
@@ -159,13 +177,15 @@ class Hops:
         with trio.CancelScope() as patience:
             patience.deadline = trio.current_time() + self.settings.connect_timeout
             async with self._dial(hop.node) as transport:
-                await self._join(transport, hop.node)
+                welcome = await self._join(transport, hop.node)
+                hop.port.features, hop.port.software = common_features(welcome), welcome.software
+                self._on_greeted(hop.port)
                 patience.deadline = math.inf
                 self._backoffs.pop(hop.node, None)
                 await self._run(hop, transport)
         raise LinkLost(f"no answer within {self.settings.connect_timeout:g} s")
 
-    async def _join(self, transport: Transport, node: str) -> None:
+    async def _join(self, transport: Transport, node: str) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), FEATURES)
@@ -180,6 +200,17 @@ class Hops:
             raise LinkLost(f"it greeted with {type(answer).__name__}")
         if answer.node != node:
             raise LinkLost(f"it says that it is {answer.node!r}")
+        refused = why_refused("node", answer.software, self._demands.node)
+        if refused is not None:
+            await transport.send(encode(Bye(Reason.VERSION, refused, 0)))
+            raise LinkLost(refused)
+        self._note(node, printable(answer.notice))
+        return answer
+
+    def _note(self, node: str, text: str) -> None:
+        if text and self._notices.get(node) != text:
+            self._on_notice(node, text)
+        self._notices[node] = text
 
     async def _run(self, hop: _Hop, transport: Transport) -> None:
         settings = self.settings
@@ -195,8 +226,8 @@ class Hops:
 
     async def _leave_unused(self, hop: _Hop, link: Link) -> None:
         used = True
-        while used or hop.port.routes:
-            used = bool(hop.port.routes)
+        while used or hop.port.in_use:
+            used = hop.port.in_use
             await trio.sleep(self.settings.idle / 2)
         self._forget(hop)  # first: whoever needs one now dials another
         link.end(Reason.DONE, "no tunnel uses the hop")
@@ -221,6 +252,7 @@ class Hops:
         low, high = _SILENCE
         link = Link(transport, silence=min(max(join.silence_ms / 1000, low), high))
         port = Port("node", join.node, link.outlet)
+        port.features = common_features(join)
         self.taken[port] = link
         reason = "this node was stopped"
         try:
@@ -257,4 +289,4 @@ class Hops:
             shown = ", ".join(sorted(names)) or "nobody"
             text = f"the certificate is for {shown}, not for {join.node}"
             return Bye(Reason.NOT_AUTHORISED, text[:1024], 0)
-        return agree(join, self.node, self._demands)
+        return answer_greeting(join, self.node, self._demands)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
 from edge_tunnel.audit.records import NO_AUDIT, Audit
+from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
@@ -26,15 +28,20 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import FEATURES, RESUMING, Demands, agree
+from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
 from edge_tunnel.proxy.admission import Admission
+from edge_tunnel.proxy.api import Api
+from edge_tunnel.proxy.demands import answer_greeting
+from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
+from edge_tunnel.proxy.seldom import Seldom
 from edge_tunnel.proxy.sources import Sources, source_of
+from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
@@ -64,7 +71,7 @@ class NodeSettings:
 
     name: str = "node"
     handshake_timeout: float = 10.0
-    """From accept to the end of the greeting, in two parts: WebSocket, and HELLO."""
+    """From accept to the end of the greeting, in its parts: TLS, WebSocket, and HELLO."""
 
     max_unauthenticated: int = 256
     """Connections that have not greeted yet; more are closed at once."""
@@ -83,6 +90,9 @@ class NodeSettings:
 
     max_silence: float = 600.0
     """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
+
+    origins: tuple[str, ...] = ()
+    """Whose web pages may ask this node: values of HTTP's Origin."""
 
     admission_rate: float = 100.0
     """New links a second; the others are told when to come back (see `admission`)."""
@@ -120,10 +130,16 @@ class Node:
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
 
+        self.api: Api | None = None
+        """Answers HTTP below ``/api/v1/``."""
+
         self.authority = authority
-        registry = Registry() if registry is None else registry
+        if registry is None:
+            registry = Registry(NodeInfo(settings.name, version=VERSION, started=time.time()))
         self.traffic = Traffic(registry, authority, self.notices.emit, audit, settings.memory)
         authority.on_change = self._judge_again
+        self.traffic.lists.me = lambda: self._describe(registry.me)
+        registry.on_renew = self._describe
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
@@ -131,6 +147,7 @@ class Node:
         self._sources = Sources(settings.max_unauthenticated_per_source)
         failures = settings.max_failures_per_source
         self._failures = Pace(failures / 60, failures) if failures else None
+        self._shown_out = Seldom(_log)
 
     def _make_hops(self, dial: HopDial) -> Hops:
         settings, traffic = self.settings, self.traffic
@@ -140,11 +157,17 @@ class Node:
             dial,
             demands=settings.demands,
             on_message=traffic.on_message,
+            on_greeted=traffic.hop_greeted,
             on_lost=self._hop_lost,
+            on_notice=self._hop_notice,
         )
-        traffic.hops = hops
+        traffic.hops = traffic.lists.hops = hops
         traffic.registry.on_node_gone = self._node_gone
         return hops
+
+    def _describe(self, me: NodeInfo) -> NodeInfo:
+        """What there is to say of this node now."""
+        return me._replace(draining=self.draining, links=self.links, tunnels=len(self.routes))
 
     def _node_gone(self, node: str) -> None:
         assert self.hops is not None
@@ -154,6 +177,10 @@ class Node:
     def _hop_lost(self, port: Port, reason: str) -> None:
         self.notices.emit("hop_lost", node=port.peer, reason=reason)
         self.traffic.lost(port, reason)
+
+    def _hop_notice(self, node: str, text: str) -> None:
+        _log.warning("node %s: %s", node, text)
+        self.notices.emit("notice", node=node, text=text)
 
     @property
     def links(self) -> int:
@@ -181,47 +208,58 @@ class Node:
             return "the node is shutting down"
         if self.links >= self.settings.max_links:
             return f"the node has all the {self.settings.max_links} links that it takes"
-        return None
+        return self.authority.why_not_ready()
 
     # -- connections
 
     async def serve(
         self,
-        host: str,
+        host: str | None,
         port: int,
+        tls: ServerContext | None = None,
         *,
         task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Listen and serve until cancelled. Raises OSError if the address cannot be used."""
+        """Listen and serve until cancelled. Raises OSError if the address cannot be used.
+
+        Args:
+          host: None for all addresses.
+          port: 0 for any free one.
+          tls: asked for each connection; without it links are plain.
+          task_status: gets the listeners.
+        """
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.watch_rights)
             task_status.started(listeners)
-            await trio.serve_listeners(self._accept, listeners)
+            await trio.serve_listeners(partial(self._accept, tls), listeners)
 
-    async def _accept(self, sock: trio.SocketStream) -> None:
+    async def _accept(self, tls: ServerContext | None, sock: trio.SocketStream) -> None:
         peer, most = _peer_name(sock), self.settings.max_unauthenticated
         if self._unauthenticated >= most or not self._sources.has_room(peer):
             sock.socket.close()
             return
-        await self.take(sock, peer)
+        await self.take(sock, peer, tls)
 
     async def take(
-        self, stream: trio.abc.Stream, peer: str, certificate: PeerCertificate | None = None
+        self, stream: trio.abc.Stream, peer: str, tls: ServerContext | None = None
     ) -> None:
         """Serve one connection, to its end: a WebSocket, or a question in plain HTTP.
 
-        `certificate`: what TLS has verified of the peer's.
+        `tls`: for the handshake that comes first; None: the stream is what it should be.
         """
         self._unauthenticated += 1
         self._sources.enter(peer)
         greeted = trio.Event()
-        timeout = self.settings.handshake_timeout
         try:
-            head = await answer_http(stream, timeout, self.why_not_ready)
-            if head is not None:
-                talk = partial(self.talk, greeted=greeted, certificate=certificate)
-                await serve(stream, talk, peer=peer, timeout=timeout, first=head)
+            if tls is None:
+                await self._talk_http(stream, peer, greeted, None)
+                return
+            timeout, tell = self.settings.handshake_timeout, self._shown_out
+            taken = await secure_client(stream, tls(), peer, timeout, tell)
+            if taken is not None:
+                secured, certificate = taken
+                await self._talk_http(secured, peer, greeted, certificate)
         finally:
             if not greeted.is_set():
                 self._no_stranger(peer)
@@ -230,6 +268,27 @@ class Node:
         """It has greeted, or is gone."""
         self._unauthenticated -= 1
         self._sources.leave(peer)
+
+    async def _talk_http(
+        self,
+        stream: trio.abc.Stream,
+        peer: str,
+        greeted: trio.Event,
+        certificate: PeerCertificate | None,
+    ) -> None:
+        timeout = self.settings.handshake_timeout
+        tell = partial(self._shown_out, peer=peer)
+        head = await answer_http(
+            stream,
+            timeout,
+            self.why_not_ready,
+            tell,
+            api=self.api,
+            origins=self.settings.origins,
+        )
+        if head is not None:
+            talk = partial(self.talk, greeted=greeted, certificate=certificate)
+            await serve(stream, talk, peer=peer, timeout=timeout, first=head)
 
     async def talk(
         self,
@@ -254,8 +313,7 @@ class Node:
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
-        features = set(hello.features) & set(FEATURES)
-        port = Port(hello.role, transport.peer, link.outlet, principal, features)
+        port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
         port.end = link.end
         self._links[link] = port
         self.traffic.recording.link_opened(port)
@@ -312,7 +370,7 @@ class Node:
         busy = self.why_not_ready()
         if busy is not None:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        return agree(hello, self.settings.name, self.settings.demands)
+        return answer_greeting(hello, self.settings.name, self.settings.demands)
 
     def _too_many_failures(self, peer: str) -> Bye | None:
         """Before any key is looked at: a guess costs the one who guesses, and not the node."""
@@ -371,6 +429,7 @@ class Node:
         Those that are still here after `timeout` seconds hear BYE. Afterwards cancel `serve`.
         """
         self.draining = True
+        self.registry.describe(self._describe(self.registry.me))
         self.notices.emit("draining", links=self.links)
         with trio.move_on_after(timeout):
             await self._ask_to_go(timeout)

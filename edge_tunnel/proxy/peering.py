@@ -20,11 +20,16 @@ import trio
 
 from edge_tunnel.errors import ConfigError, LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.handshake import part, shake_hands
 from edge_tunnel.link.oserrors import in_words
+from edge_tunnel.link.pem import Pair
+from edge_tunnel.link.secured import Secured
+from edge_tunnel.link.tls_words import server_words
 from edge_tunnel.proxy.framed import FramedTransport
 from edge_tunnel.proxy.hop import HopDial, Hops
+from edge_tunnel.proxy.seldom import Seldom
 
-__all__ = ["HopTls", "dial_hops", "load_hop_tls", "serve_hops"]
+__all__ = ["HopTls", "HopTlsSource", "dial_hops", "hop_files", "load_hop_tls", "serve_hops"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
 
@@ -49,6 +54,10 @@ class HopTls:
             raise ConfigError("hops: the TLS client context must verify certificate and name")
 
 
+HopTlsSource: TypeAlias = Callable[[], HopTls]
+"""What counts for the next hop."""
+
+
 def load_hop_tls(certificate: str, key: str, ca: str) -> HopTls:
     """From PEM files: this node's certificate (with its chain), its key, and the cluster's CA.
 
@@ -57,20 +66,27 @@ def load_hop_tls(certificate: str, key: str, ca: str) -> HopTls:
     Raises:
       ConfigError: a file cannot be used.
     """
+    hop_files(certificate, key, ca).check()
     try:
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
         server.verify_mode = ssl.CERT_REQUIRED
         client = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
         for context in (server, client):
             context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password="")
     except OSError as error:  # ssl.SSLError is one
         files = f"{certificate}, {key}, {ca}"
         raise ConfigError(f"hops: the TLS files ({files}) cannot be used: {error}") from None
     return HopTls(server, client)
 
 
-def dial_hops(address: Address, tls: HopTls | None) -> HopDial:
+def hop_files(certificate: str, key: str, ca: str) -> Pair:
+    """The same files, to look at."""
+    called = ("cluster.node_cert", "cluster.node_key", "cluster.node_ca")
+    return Pair(certificate=certificate, key=key, ca=ca, called=called)
+
+
+def dial_hops(address: Address, tls: HopTlsSource | None) -> HopDial:
     """The way to other nodes, over the network; without `tls` over loopback only."""
 
     @asynccontextmanager
@@ -86,7 +102,7 @@ def dial_hops(address: Address, tls: HopTls | None) -> HopDial:
             raise LinkLost(f"cannot reach {where[0]}:{where[1]}: {in_words(error)}") from None
         try:
             if tls is not None:
-                stream = await _secure(stream, tls.client, node)
+                stream = await _secure(stream, tls().client, node)
             yield FramedTransport(stream, node)
         finally:
             await trio.aclose_forcefully(stream)
@@ -98,7 +114,7 @@ async def serve_hops(
     hops: Hops,
     host: str,
     port: int,
-    tls: HopTls | None,
+    tls: HopTlsSource | None,
     *,
     task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -115,11 +131,16 @@ async def serve_hops(
     async with open_plain_nursery() as nursery:
         await nursery.start(hops.run)
         task_status.started(listeners)
-        await trio.serve_listeners(partial(_take, hops, tls, strangers), listeners)
+        take = partial(_take, hops, tls, strangers, Seldom(_log))
+        await trio.serve_listeners(take, listeners)
 
 
 async def _take(
-    hops: Hops, tls: HopTls | None, strangers: trio.CapacityLimiter, sock: trio.SocketStream
+    hops: Hops,
+    tls: HopTlsSource | None,
+    strangers: trio.CapacityLimiter,
+    tell: Seldom,
+    sock: trio.SocketStream,
 ) -> None:
     stream: trio.abc.Stream = sock
     names: Collection[str] | None = None
@@ -127,9 +148,12 @@ async def _take(
         if tls is not None:
             with trio.fail_after(hops.settings.connect_timeout):
                 async with strangers:
-                    secure = await _secure(sock, tls.server, None)
+                    secure = await _secure(sock, tls().server, None)
             stream, names = secure, _dns_names(secure)
         await hops.take(FramedTransport(stream, "a node"), names)
+    except _NoTls as error:
+        tell(str(error), "a node, or a stranger")
+        await part(stream)
     except (LinkLost, trio.TooSlowError) as error:
         _log.debug("a hop was not taken: %s", error)
     except Exception:  # noqa: BLE001 - a bug met by one hop is logged, not the node's end
@@ -138,20 +162,25 @@ async def _take(
         await trio.aclose_forcefully(stream)
 
 
-async def _secure(
-    stream: trio.abc.Stream, context: ssl.SSLContext, node: str | None
-) -> trio.SSLStream[trio.abc.Stream]:
+class _NoTls(LinkLost):
+    """The handshake failed, and the other end has something to mend."""
+
+
+async def _secure(stream: trio.abc.Stream, context: ssl.SSLContext, node: str | None) -> Secured:
     """TLS in `stream`: as the client of the node of this name, or as a server. Raises LinkLost."""
     try:
-        secure = trio.SSLStream(stream, context, server_hostname=node, server_side=node is None)
-        await secure.do_handshake()
-    except (trio.BrokenResourceError, ValueError) as error:  # the latter: not a DNS name
-        raise LinkLost(f"no TLS: {error.__cause__ or error}") from None
-    return secure
+        return await shake_hands(stream, context, host=node)
+    except trio.BrokenResourceError as error:
+        why = server_words(error.__cause__)
+        if why is None:
+            raise LinkLost("no TLS: the connection was closed in the handshake") from None
+        raise _NoTls(f"no TLS: {why}") from None
+    except ValueError as error:  # not a DNS name
+        raise LinkLost(f"no TLS: {error}") from None
 
 
-def _dns_names(stream: trio.SSLStream[trio.abc.Stream]) -> frozenset[str]:
-    names = stream.getpeercert().get("subjectAltName", ())
+def _dns_names(stream: Secured) -> frozenset[str]:
+    names = stream.peer_fields().get("subjectAltName", ())
     return frozenset(name for kind, name in names if kind == "DNS")
 
 

@@ -22,8 +22,8 @@ class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
-        "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "role", "routes",
-        "since", "waiting",
+        "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "role",
+        "routes", "since", "software", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -41,7 +41,8 @@ class Port:
           peer: its address; the node's name for a hop.
           outlet: where its frames go.
           principal: who it was admitted as; None for a hop: the other node has asked already.
-          features: those of the greeting that both ends know.
+          features: those of the greeting that both ends know. A hop that is being dialled is
+            taken for one that knows all.
         """
         self.principal = principal
         self.features = frozenset(features)
@@ -58,9 +59,16 @@ class Port:
         self.waiting: dict[
             bytes, str
         ] = {}  # tunnel -> thing that its ATTACH waits for (remotes, hops)
+        self.asks = 0  # lists that we wait for (hops that we dialled)
+        self.software = ""  # likewise; empty: not greeted yet
 
     def __repr__(self) -> str:
         return f"<Port {self.role} {self.peer} {len(self.routes)} routes>"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything here needs it."""
+        return bool(self.routes or self.asks)
 
     def send(self, frame: Frame) -> None:
         """Send a control frame."""

@@ -42,6 +42,9 @@ class Registry(Directory):
         self.on_node_gone: Callable[[str], None] = lambda _node: None
         """``(node)``: it left, or its lease is over. A hop to it that still talks is alive."""
 
+        self.on_renew: Callable[[NodeInfo], NodeInfo] = lambda me: me
+        """What to tell the others about this node now, in place of this."""
+
     @property
     def claiming(self) -> bool:
         """Whether the cluster can rely on what this node says that it holds."""

@@ -15,14 +15,17 @@ ends are both behind hops would take two of them; it is forgotten.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
+from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
+from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
@@ -31,7 +34,8 @@ from edge_tunnel.reasons import Reason
 __all__ = ["Candidate", "Route", "Routes"]
 
 MAX_QUEUE: Final = MAX_WINDOW + 1024 * 1024
-"""Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads."""
+"""Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads,
+and 16 bytes of each DATA in a sealed tunnel."""
 
 MAX_URGENT: Final = 4 * 1024 * 1024
 """Bytes of control frames that may wait for a port. Honest tunnels keep a handful of frames of 50
@@ -101,7 +105,7 @@ class Route:
 
     __slots__ = (
         "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
-        "recorded", "recorded_at", "remote", "service", "thing", "tunnel",
+        "recorded", "recorded_at", "remote", "service", "since", "streams", "thing", "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -116,6 +120,8 @@ class Route:
         self.opened = False
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
+        self.since = time.time()
+        self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
         self.recorded: Port | None = None  # the remote end that the audit knows of
         self.recorded_at = 0.0
@@ -140,6 +146,7 @@ class Routes:
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
         self._emit = emit
+        self.on_forgotten: Callable[[Route], None] = lambda _route: None
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -150,6 +157,10 @@ class Routes:
     def get(self, tunnel: bytes) -> Route | None:
         """The tunnel with this id, if it is here."""
         return self._routes.get(tunnel)
+
+    def of_thing(self, thing: str) -> Collection[Route]:
+        """Tunnels to this thing."""
+        return self._by_thing.get(thing, ())
 
     # -- attaching
 
@@ -169,12 +180,35 @@ class Routes:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES or _is_flooded(edge):
             return
+        if frame.offer and SEALED not in edge.features:
+            self._cannot_seal(frame, remote, edge)
+            return
         self._routes[frame.tunnel] = route
         self._by_thing.setdefault(route.thing, set()).add(route)
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
         edge.routes.add(route)
         edge.outlet.push(message)
+
+    def greeted(self, hop: Port) -> None:
+        """A hop that was dialled knows its peer: what that would not understand is taken back."""
+        if SEALED in hop.features:
+            return
+        for route in list(hop.routes):
+            for epoch, each in list(route.candidates.items()):
+                if each.edge is hop and each.frame.offer:
+                    hop.outlet.take_back(each.message)
+                    self._cannot_seal(each.frame, each.remote, hop)
+                    self._drop_candidate(route, epoch)
+            self._tidy(route, "too old for end-to-end encryption")
+
+    def _cannot_seal(self, frame: Attach, remote: Port, edge: Port) -> None:
+        """It would take the frame for nonsense, and its whole link would end."""
+        whose = f"node {edge.peer}" if edge.is_hop else f"the edge_tunnel of {frame.thing}"
+        text = f"{whose} is too old for end-to-end encryption"
+        close = Close(frame.tunnel, 0, frame.epoch, Reason.ENCRYPTION, clip(text))
+        remote.send(close)
+        self._recording.denied(remote, frame, close)
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
@@ -336,7 +370,7 @@ class Routes:
         if route is not None and frame.epoch == route.epoch and hop in (route.edge, route.remote):
             self._detach(route, hop, frame.text)
             self._unhook(route, hop)
-            self._tidy(route)
+            self._tidy(route, frame.text)
         return None
 
     def _candidate_detached(
@@ -349,7 +383,7 @@ class Routes:
             far = candidate.remote if hop is candidate.edge else candidate.edge
             far.outlet.push(message)
         self._drop_candidate(route, frame.epoch)
-        self._tidy(route)
+        self._tidy(route, frame.text)
         return candidate if denied else None
 
     def _leave(self, route: Route, port: Port, text: str) -> None:
@@ -365,7 +399,7 @@ class Routes:
         if port in (route.edge, route.remote):
             self._detach(route, port, text)
         port.routes.discard(route)
-        self._tidy(route)
+        self._tidy(route, text)
 
     def _detach(self, route: Route, port: Port, text: str) -> None:
         self._drop_queues(route)
@@ -382,11 +416,15 @@ class Routes:
 
     # -- inside
 
-    def _tidy(self, route: Route) -> None:
-        """Forget a route with no end on this node."""
+    def _tidy(self, route: Route, text: str) -> None:
+        """Forget a route with no end on this node; whoever counts tunnels is told."""
         ends = (route.edge, route.remote)
-        if not route.candidates and all(end is None or end.is_hop for end in ends):
-            self._recording.left(route, "no end of it is at this node any more")
+        if route.candidates or not all(end is None or end.is_hop for end in ends):
+            return
+        self._recording.left(route, "no end of it is at this node any more")
+        if route.opened:
+            self._remove(route, Reason.PEER_LEFT, f"no end is left at this node: {text}")
+        else:
             self._forget(route)
 
     def _unhook(self, route: Route, port: Port | None) -> None:
@@ -423,6 +461,7 @@ class Routes:
         )
 
     def _forget(self, route: Route) -> None:
+        self.on_forgotten(route)
         self._drop_queues(route)
         for epoch in list(route.candidates):
             self._drop_candidate(route, epoch)

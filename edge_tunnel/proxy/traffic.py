@@ -10,6 +10,7 @@ that sent it is told, and knows better by then or waits until it does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -21,6 +22,7 @@ from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import check_data, decode, peek
 from edge_tunnel.protocol.frames import (
+    Ask,
     Attach,
     Attached,
     Bind,
@@ -32,7 +34,9 @@ from edge_tunnel.protocol.frames import (
     Frame,
     Grant,
     Kind,
+    Offer,
     Open,
+    Page,
     Ping,
     Pong,
     Reset,
@@ -43,6 +47,7 @@ from edge_tunnel.protocol.frames import (
 from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.lists import Lists
 from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
@@ -93,6 +98,7 @@ class Traffic:
         self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
+        self.lists = Lists(registry, self.routes)
         self.hops: Hops | None = None
         self._binds = Pace(*_BINDS)
         self._binds_of_things = Pace(*_BINDS_OF_THING)
@@ -124,12 +130,14 @@ class Traffic:
         self._binds.forget(port)
         self._attaches.forget(port)
         for thing in list(port.binds):
+            self.lists.ledger.unbound(thing, port)
             if self.registry.unbind(thing, port):
                 self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
                 self.recording.unbound(port, thing, reason)
                 self.waiting.lost(thing, trio.current_time())
         self.waiting.leave_all(port)
         self.routes.lost(port, reason)
+        self.lists.lost(port, reason)
 
     def _on_link_frame(self, port: Port, frame: Frame) -> None:
         if isinstance(frame, Ping):
@@ -142,6 +150,12 @@ class Traffic:
             self._bind(port, frame)
         elif isinstance(frame, Unbind) and port.role == "edge":
             self._unbind(port, frame.thing)
+        elif isinstance(frame, Offer) and port.role == "edge":
+            self.lists.ledger.offered(frame.thing, frame.services, port)
+        elif isinstance(frame, Ask) and port.role != "edge":
+            self.lists.asked(port, frame)
+        elif isinstance(frame, Page) and port.is_hop:
+            self.lists.answered(port, frame)
         elif not (isinstance(frame, Pong) and port.is_hop):
             raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
 
@@ -154,16 +168,23 @@ class Traffic:
                 self._attach(port, frame, message)
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
+            self.lists.attached(port, frame)
         elif isinstance(frame, Close):
-            self.waiting.leave(port, frame.tunnel)
+            self.waiting.leave(port, frame.tunnel, frame.epoch)
             self.routes.close(frame, message, port)
         elif isinstance(frame, Detached):
             self._detached(port, frame, message)
         elif isinstance(frame, Grant):
             raise RemoteProtocolError("only a node sends Grant, and to its remote")
         else:
+            self.lists.passed(port, head)
             self._count(frame, port)
             self.routes.forward(head, message, port)
+
+    def hop_greeted(self, port: Port) -> None:
+        """A hop that was dialled has been answered: `port.features` are known."""
+        self.routes.greeted(port)
+        self.lists.greeted(port)
 
     def _count(self, frame: Frame, port: Port) -> None:
         """How many streams a tunnel has, where the policy limits them."""
@@ -208,6 +229,7 @@ class Traffic:
             return
         if loser is not None:
             self._displaced(frame.thing, epoch, loser)
+        self.lists.ledger.bound(frame.thing, epoch, port, time.time())
         port.send(Bound(frame.thing, epoch))
         self.guard.offer(port, frame.thing)
         self._emit("bound", thing=frame.thing, peer=port.peer, epoch=epoch)
@@ -219,14 +241,17 @@ class Traffic:
         self.recording.bind_refused(port, thing, reason, text)
 
     def _unbind(self, port: Port, thing: str, reason: str = "the edge unbound it") -> None:
+        self.lists.ledger.unbound(thing, port)
         if self.registry.unbind(thing, port):
             self._emit("unbound", thing=thing, peer=port.peer, reason=reason)
             self.recording.unbound(port, thing, reason)
 
     def _displaced(self, thing: str, epoch: int, loser: Port) -> None:
         """A higher epoch took the thing from this port."""
+        self.lists.ledger.unbound(thing, loser)
         text = "bound by another link with a higher epoch"
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
+        self._emit("unbound", thing=thing, peer=loser.peer, reason=text)
         self.recording.unbound(loser, thing, text)
         self.routes.displaced(loser, thing)
 
@@ -302,13 +327,17 @@ class Traffic:
         """The other node says that its end of the tunnel is gone."""
         if not port.is_hop:
             raise RemoteProtocolError("only a node sends Detached")
-        self.waiting.leave(port, frame.tunnel)
+        self.waiting.leave(port, frame.tunnel, frame.epoch)
         denied = self.routes.detached(frame, message, port)
         if denied is not None:
             self._denied(denied)
 
     def _denied(self, candidate: Candidate) -> None:
-        """The thing is not where our registry says. It lags behind; or it knows better by now."""
+        """The thing is not where our registry says. It lags behind; or it knows better by now.
+
+        The same node is asked again when the registry has changed, or the remote asks again: two
+        nodes whose registries disagree would send an ATTACH to and fro as fast as they can.
+        """
         frame, remote = candidate.frame, candidate.remote
         if self.registry.locate(frame.thing) != candidate.edge.peer:
             self._attach(remote, frame, candidate.message)

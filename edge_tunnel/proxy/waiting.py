@@ -57,13 +57,18 @@ class WaitingRoom:
         self._by_thing.setdefault(frame.thing, {})[remote, frame.tunnel] = waiting
         return None
 
-    def leave(self, remote: Port, tunnel: bytes) -> None:
-        """The attach was taken back, or a newer one takes its place."""
-        thing = remote.waiting.pop(tunnel, None)
-        if thing is not None:
-            del self._by_thing[thing][remote, tunnel]
-            if not self._by_thing[thing]:
-                del self._by_thing[thing]
+    def leave(self, remote: Port, tunnel: bytes, epoch: float = math.inf) -> None:
+        """The attach was taken back, or a newer one takes its place.
+
+        `epoch`: one that is newer than that stays; what ends an older attach may come late.
+        """
+        thing = remote.waiting.get(tunnel)
+        if thing is None or self._by_thing[thing][remote, tunnel].frame.epoch > epoch:
+            return
+        del remote.waiting[tunnel]
+        del self._by_thing[thing][remote, tunnel]
+        if not self._by_thing[thing]:
+            del self._by_thing[thing]
 
     def leave_all(self, remote: Port) -> None:
         """The remote's link is lost."""

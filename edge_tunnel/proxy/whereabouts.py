@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from edge_tunnel.proxy.directory import Claim, NodeInfo
 from edge_tunnel.proxy.port import Port
 
 __all__ = ["Whereabouts"]
@@ -25,6 +26,18 @@ class Whereabouts(Protocol):
     on_node_gone: Callable[[str], None]
     """``(node)``: it left the cluster, or its lease is over."""
 
+    on_renew: Callable[[NodeInfo], NodeInfo]
+    """What to tell the others about this node, in place of what was told last. Called now and then,
+    when it costs nothing to tell it."""
+
+    @property
+    def me(self) -> NodeInfo:
+        """What the others were told about this node."""
+
+    @property
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """All nodes of the cluster, this one among them."""
+
     def __len__(self) -> int: ...
 
     def bind(self, thing: str, epoch: int, port: Port) -> tuple[bool, int, Port | None]:
@@ -38,6 +51,12 @@ class Whereabouts(Protocol):
 
     def locate(self, thing: str) -> Port | str | None:
         """The port that serves the thing; the name of the node that has it; None: nobody knows."""
+
+    def things(self) -> Iterable[tuple[str, Claim]]:
+        """Every thing of the cluster that can be reached, and who has it."""
+
+    def describe(self, me: NodeInfo) -> None:
+        """Tell the others about this node now."""
 
     def address(self, node: str) -> tuple[str, int] | None:
         """Where a node takes hops, host and port; None: there is no such node."""

@@ -23,6 +23,8 @@ from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, StreamFrame, TunnelFrame
+from edge_tunnel.protocol.greeting import SEALED
+from edge_tunnel.protocol.identity import fingerprint_of
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
     AttachLost,
@@ -34,6 +36,7 @@ from edge_tunnel.protocol.tunnel import (
 )
 from edge_tunnel.reasons import Reason
 from edge_tunnel.remote.forward import forward
+from edge_tunnel.remote.known_things import KnownThings
 
 __all__ = ["Remote", "RemoteStatistics", "open_remote"]
 
@@ -63,8 +66,16 @@ class Remote(Endpoint):
 
     role = "remote"
 
-    def __init__(self, settings: EndpointSettings, dial: Dial, resume_timeout: float) -> None:
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        dial: Dial,
+        resume_timeout: float,
+        known_things: KnownThings | None = None,
+    ) -> None:
+        """`known_things` None: tunnels are not end-to-end encrypted."""
         super().__init__(settings, dial)
+        self.known_things = known_things
         self._resume_timeout = resume_timeout
         self._by_name: dict[tuple[str, str], RemoteTunnel] = {}
         self._settled: dict[bytes, trio.Event] = {}
@@ -90,6 +101,9 @@ class Remote(Endpoint):
     ) -> RemoteTunnel:
         """The tunnel to a service of a thing: the one that is open, or a new one.
 
+        A new one that nobody waits for any more - `timeout` is over, or the caller was cancelled -
+        is closed, so that the device does not open it for nobody later.
+
         Raises:
           TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
           trio.TooSlowError: nothing answered within `timeout` seconds.
@@ -97,11 +111,21 @@ class Remote(Endpoint):
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
             tunnel = self._new_tunnel(thing, service)
-        with trio.fail_after(timeout):
-            await self._settled[tunnel.id].wait()
+        settled = self._settled.get(tunnel.id)
+        if settled is not None:  # else it ended at once: this node cannot carry it
+            await self._wait_for(tunnel, settled, timeout)
         if tunnel.closed:
             raise TunnelEnded(tunnel.closed.reason, tunnel.closed.text)
         return tunnel
+
+    async def _wait_for(self, tunnel: RemoteTunnel, settled: trio.Event, timeout: float) -> None:
+        try:
+            with trio.fail_after(timeout):
+                await settled.wait()
+        finally:
+            if not settled.is_set() and not settled.statistics().tasks_waiting:
+                tunnel.close(Reason.DONE, "nobody waits for the tunnel any more")
+                self.tell(tunnel)
 
     async def open_stream(self, thing: str, service: str) -> TunnelStream:
         """A stream to a service of a thing, connected to it.
@@ -155,17 +179,32 @@ class Remote(Endpoint):
 
     def _new_tunnel(self, thing: str, service: str) -> RemoteTunnel:
         now = trio.current_time()
-        tunnel = RemoteTunnel(thing, service, now=now, resume_timeout=self._resume_timeout)
+        tunnel = RemoteTunnel(
+            thing,
+            service,
+            now=now,
+            resume_timeout=self._resume_timeout,
+            sealed=self.known_things is not None,
+        )
         self._by_name[thing, service] = tunnel
         self._settled[tunnel.id] = trio.Event()
         self.add(tunnel)
-        if self.link is not None:
-            tunnel.attach(self.link.outlet, trio.current_time())
+        self._attach(tunnel)
         return tunnel
 
     def on_linked(self) -> None:
-        assert self.link is not None
-        for tunnel in self._by_name.values():
+        for tunnel in list(self._by_name.values()):
+            self._attach(tunnel)
+
+    def _attach(self, tunnel: RemoteTunnel) -> None:
+        """By the link of the moment, if there is one."""
+        if self.link is None:
+            return
+        if tunnel.sealed and SEALED not in self.features:
+            text = f"the node at {self.url} is too old for end-to-end encryption: update it"
+            tunnel.close(Reason.ENCRYPTION, text)
+            self.tell(tunnel)
+        else:
             tunnel.attach(self.link.outlet, trio.current_time())
 
     def is_settled(self) -> bool:
@@ -202,25 +241,40 @@ class Remote(Endpoint):
         assert isinstance(tunnel, RemoteTunnel)
         about = {"tunnel": tunnel.id.hex(), "thing": tunnel.thing, "service": tunnel.service}
         if isinstance(event, TunnelAttached):
+            if event.seconds is None and not self._is_who_we_know(tunnel):
+                return
             self._settled[tunnel.id].set()
             if event.seconds is None:
-                self.notices.emit("attached", url=self.url, **about)
+                shown = fingerprint_of(tunnel.identity) if tunnel.sealed else None
+                self.notices.emit("attached", url=self.url, fingerprint=shown, **about)
             else:
                 self.notices.emit("resumed", seconds=round(event.seconds, 3), **about)
         elif isinstance(event, TunnelDetached):
             self.notices.emit("detached", reason=event.text or event.reason.text, **about)
-            self._attach_again(tunnel)
+            self._attach(tunnel)  # at once, if it was the edge's link that was lost
         elif isinstance(event, AttachLost):
-            self._attach_again(tunnel)
+            self._attach(tunnel)
         elif isinstance(event, TunnelClosed):
             self._forget(tunnel)
             text = event.text or event.reason.text
             self.notices.emit("closed", reason=text, code=int(event.reason), **about)
 
-    def _attach_again(self, tunnel: RemoteTunnel) -> None:
-        """At once, if it was the edge's link that was lost; if ours, when there is a new one."""
-        if self.link is not None:
-            tunnel.attach(self.link.outlet, trio.current_time())
+    def _is_who_we_know(self, tunnel: RemoteTunnel) -> bool:
+        """Before the first stream can be opened: is this the device that it was before?
+
+        It reads a small file while everybody waits, and that is wanted: nothing goes on until then.
+        """
+        if self.known_things is None:
+            return True
+        fingerprint = fingerprint_of(tunnel.identity)
+        try:
+            fresh = self.known_things.check(tunnel.thing, fingerprint)
+        except TunnelEnded as error:
+            tunnel.close(error.reason, error.text, tell="")  # it names files of the user
+            return False
+        if fresh:
+            self.notices.emit("remembered", thing=tunnel.thing, fingerprint=fingerprint)
+        return True
 
     def _forget(self, tunnel: RemoteTunnel) -> None:
         if self._by_name.get((tunnel.thing, tunnel.service)) is tunnel:
@@ -249,6 +303,8 @@ async def open_remote(
     ping_timeout: float = 10.0,
     tls: TlsSettings | None = None,
     http_proxy: HttpProxy | None = None,
+    encryption: bool = True,
+    known_things: KnownThings | None = None,
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
@@ -263,6 +319,11 @@ async def open_remote(
       ping_timeout: seconds of silence after a ping that end the link.
       tls: how to verify a node, for ``wss://``.
       http_proxy: the HTTP proxy to go through.
+      encryption: end to end, between this remote and the device; a tunnel to a device, or through
+        a node, that cannot do it ends with Reason.ENCRYPTION. False: nodes can read what passes.
+      known_things: the devices that are known. If left out, whom each thing shows at its first
+        tunnel is known for as long as the remote runs; `KnownThings(known_things_path())` are
+        those of ``edge-tunnel connect``.
 
     Raises:
       ConfigError: an address is none, or a certificate file cannot be used.
@@ -282,7 +343,8 @@ async def open_remote(
             parse_url(url)  # said now, and not when the link is lost
         dial = dial_websocket(connect_timeout, tls, http_proxy)
     async with open_plain_nursery() as nursery:
-        remote = Remote(settings, dial, resume_timeout)
+        known = (known_things or KnownThings()) if encryption else None
+        remote = Remote(settings, dial, resume_timeout, known)
         nursery.start_soon(remote.run)
         try:
             yield remote

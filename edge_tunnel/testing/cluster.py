@@ -7,7 +7,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import trio
@@ -37,6 +37,7 @@ class Line:
         self.url = url
         self.cut = end.cut
         self.stall = end.stall
+        self.end = end
 
 
 class Cluster:
@@ -69,6 +70,7 @@ class Cluster:
         self._capacity = capacity
         self._authority = authority
         self._serving: dict[str, set[trio.CancelScope]] = {}
+        self._cut_next: dict[str, int] = {}
 
     def start(self, name: str = "node") -> Node:
         """Start a node, or start it again after `kill`."""
@@ -174,6 +176,8 @@ class Cluster:
         self, name: str, who: str, url: str
     ) -> AsyncIterator[tuple[Line, Transport]]:
         near, far = wire_pair(self._capacity, self.delay)
+        if who in self._cut_next:
+            near.cut_after(self._cut_next.pop(who))
         serve = partial(self.nodes[name].take, far, who)
         self._nursery.start_soon(self._serve, name, serve, near)
         async with open_client(near, host=name, path="/", peer=url, timeout=10) as transport:
@@ -183,6 +187,17 @@ class Cluster:
         """Cut the links of one endpoint."""
         for line in list(self.links.get(who, ())):
             line.cut()
+
+    def cut_next(self, who: str, count: int) -> None:
+        """Cut the next link that this endpoint dials when exactly `count` bytes have passed over
+        it, both ways together. WebSockets only: messages have no inner boundaries."""
+        self._cut_next[who] = count
+
+    def passed(self, who: str) -> int:
+        """Bytes that have passed over the last link of this endpoint. WebSockets only."""
+        end = self.links[who][-1].end
+        assert isinstance(end, WireStream)
+        return end.passed
 
     def stall(self, who: str) -> None:
         """Freeze the links of one endpoint, silently; new ones work."""
@@ -201,7 +216,8 @@ class Cluster:
         if name in self.nodes:
             with trio.CancelScope() as scope:
                 self._serving[name].add(scope)
-                await serve()
+                with suppress(LinkLost):  # as a node's listener does
+                    await serve()
             self._serving.get(name, set()).discard(scope)
         if not near.stalled:
             near.cut()

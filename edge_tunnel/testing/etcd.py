@@ -44,10 +44,11 @@ def free_port() -> int:
 class Member:
     """One etcd process, and where its data is."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, first_port: int | None = None) -> None:
+        """`first_port`: for clients, and the one above it for members; None: any free ones."""
         self.name = name
-        self.endpoint = Endpoint("127.0.0.1", free_port())
-        self.peer = f"{name}=http://127.0.0.1:{free_port()}"
+        self.endpoint = Endpoint("127.0.0.1", first_port or free_port())
+        self.peer = f"{name}=http://127.0.0.1:{first_port + 1 if first_port else free_port()}"
         self.ready = threading.Event()
         self._folder = folder
         self._command: list[str] = []
@@ -67,7 +68,10 @@ class Member:
         """Start with the same data, after `kill`."""
         self.ready.clear()
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            self._command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us; we end it in order
         )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
@@ -78,9 +82,14 @@ class Member:
                 if _READY in line:
                     self.ready.set()
 
-    def _signal(self, number: int) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the process of the moment."""
         assert self._process is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
+
+    def _signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     def stop(self) -> None:
         """SIGSTOP: connections stay, and nothing is answered."""
@@ -115,13 +124,16 @@ class Etcd:
 
 
 @contextmanager
-def open_etcd(size: int = 1, options: Sequence[str] = ()) -> Iterator[Etcd]:
-    """Members that serve, for the length of the block.
+def open_etcd(
+    size: int = 1, options: Sequence[str] = (), first_port: int | None = None
+) -> Iterator[Etcd]:
+    """Members that serve, for the length of the block; on ports from this one on, two for each.
 
     Raises FileNotFoundError if there is no etcd on this system, TimeoutError if it does not start.
     """
     folder = Path(tempfile.mkdtemp(prefix="edge-tunnel-etcd-"))
-    members = [Member(f"m{number}", folder) for number in range(size)]
+    ports = [None if first_port is None else first_port + 2 * number for number in range(size)]
+    members = [Member(f"m{number}", folder, port) for number, port in enumerate(ports)]
     try:
         for member in members:
             member.start([each.peer for each in members], options)

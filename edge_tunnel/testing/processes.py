@@ -137,15 +137,19 @@ async def _lines(pipe: trio.abc.ReceiveStream) -> AsyncIterator[str]:
 class Site:
     """A node, an edge and whatever else, with a key of their own. Use `open_site`."""
 
-    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, folder: Path, nursery: trio.Nursery, key: str | None = None) -> None:
         self.folder = folder
-        self.key = secrets.token_urlsafe(24)
+        self.key = key or secrets.token_urlsafe(24)
         self.port = 0
         """Of the node, from its first start on."""
 
         # in the environment, because other users see a process's arguments
         keys = {"EDGE_TUNNEL_DEV_KEY": self.key, "EDGE_TUNNEL_KEY": self.key}
-        self.environ = {**os.environ, **keys}
+        # not the user's own: what is known of their devices
+        self.environ = {**os.environ, **keys, "XDG_DATA_HOME": str(folder.absolute())}
+        self.children: list[Child] = []
+        """All that were ever started."""
+
         self._nursery = nursery
         self._proxy: Child | None = None
 
@@ -184,13 +188,19 @@ class Site:
     def write_config(self, services: Mapping[str, int], link_port: int | None = None) -> Path:
         """The edge's EMS config.json."""
         path = self.folder / "config.json"
+        return self.write_edge(path, THING, [link_port or self.port], services)
+
+    def write_edge(
+        self, path: Path, thing: str, ports: Sequence[int], services: Mapping[str, int]
+    ) -> Path:
+        """An EMS config.json: links go to these ports, in order; services are on those."""
         path.touch(mode=0o600)
         offer = [{"name": k, "host": "127.0.0.1", "port": port} for k, port in services.items()]
         config = {
-            "ws_servers": [{"host": "127.0.0.1", "port": link_port or self.port}],
+            "ws_servers": [{"host": "127.0.0.1", "port": port} for port in ports],
             "appKey": self.key,
             "ws_connection": {"encryption": "none"},
-            "auto_bind": [{"name": THING}],
+            "auto_bind": [{"name": thing}],
             "edge_tunnel": {"services": offer},
         }
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
@@ -224,6 +234,7 @@ class Site:
 
         process: trio.Process = await self._nursery.start(run)
         child = Child(name, process)
+        self.children.append(child)
         lines = None if data_on_stdout else process.stdout
         self._nursery.start_soon(child.listen, lines, process.stderr)
         return child

@@ -8,11 +8,13 @@ likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import trio
 
+from edge_tunnel.protocol.greeting import VERSION
+from edge_tunnel.proxy.directory import Claim, NodeInfo
 from edge_tunnel.proxy.port import Port
 
 __all__ = ["RegistryView", "SharedRegistry"]
@@ -78,6 +80,8 @@ class RegistryView:
         self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
         self.on_moved: Callable[[str], None] = lambda _thing: None
         self.on_node_gone: Callable[[str], None] = lambda _node: None
+        self.on_renew: Callable[[NodeInfo], NodeInfo] = lambda me: me
+        self.me = NodeInfo(node, version=VERSION)
         self._shared = shared
         self._ports: dict[str, Port] = {}
 
@@ -110,6 +114,16 @@ class RegistryView:
     def locate(self, thing: str) -> Port | str | None:
         bind = self.map.get(thing)
         return self._ports.get(thing) or (None if bind is None else bind.node)
+
+    @property
+    def nodes(self) -> dict[str, NodeInfo]:
+        return {name: view.me for name, view in self._shared.views.items()}
+
+    def things(self) -> Iterator[tuple[str, Claim]]:
+        return ((thing, Claim(*bind)) for thing, bind in self.map.items())
+
+    def describe(self, me: NodeInfo) -> None:
+        self.me = me
 
     def address(self, node: str) -> tuple[str, int] | None:
         return ("127.0.0.1", 0) if node in self._shared.views else None

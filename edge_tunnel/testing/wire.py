@@ -9,12 +9,25 @@ from edge_tunnel.link.streams import Turn, checked_size
 __all__ = ["WireStream", "wire_pair"]
 
 
+class _Meter:
+    """Counts what both ways have delivered, and may know when that is enough."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.end: int | None = None
+
+    def room(self, most: int) -> int:
+        """How many of these bytes may still be delivered."""
+        return most if self.end is None else min(most, self.end - self.passed)
+
+
 class _Pipe:
     """One way. Holds at most `capacity` bytes, as two socket buffers do."""
 
-    def __init__(self, capacity: int, delay: float) -> None:
+    def __init__(self, capacity: int, delay: float, meter: _Meter) -> None:
         self.capacity = capacity
         self.delay = delay
+        self.meter = meter
         self.data = bytearray()
         self.ended = False  # the writer has ended
         self.deaf = False  # the reader has gone, and reads no more itself
@@ -54,8 +67,9 @@ class _Pipe:
                     await trio.sleep(self.delay)
                     if self.broken or self.stalled:
                         continue
-                part = bytes(self.data[:most])
-                del self.data[:most]
+                part = bytes(self.data[: self.meter.room(most)])
+                del self.data[: len(part)]
+                self.meter.passed += len(part)
                 self.wake()
                 return part
             if self.ended and not self.stalled:
@@ -96,7 +110,12 @@ class WireStream(trio.abc.HalfCloseableStream):
         most = checked_size(max_bytes)
         with self._receiving:
             await trio.lowlevel.checkpoint()
-            return await self._incoming.read(most)
+            part = await self._incoming.read(most)
+        if self._incoming.meter.passed == self._incoming.meter.end:
+            self.cut()
+            if not part:
+                raise trio.BrokenResourceError("the wire is cut")
+        return part
 
     async def aclose(self) -> None:
         self._outgoing.ended = True
@@ -119,6 +138,16 @@ class WireStream(trio.abc.HalfCloseableStream):
             pipe.data.clear()
             pipe.wake()
 
+    def cut_after(self, count: int) -> None:
+        """`cut` when exactly `count` more bytes have been read, both ways together."""
+        meter = self._incoming.meter
+        meter.end = meter.passed + count
+
+    @property
+    def passed(self) -> int:
+        """Bytes that were read so far, both ways together."""
+        return self._incoming.meter.passed
+
     def stall(self, *, stalled: bool = True) -> None:
         """Nothing arrives at either end any more, and nobody is told (or: it does again)."""
         for pipe in (self._outgoing, self._incoming):
@@ -135,5 +164,6 @@ def wire_pair(capacity: int = 64 * 1024, delay: float = 0.0) -> tuple[WireStream
 
     `delay`: seconds that each read takes, so the wire carries `capacity` / `delay` bytes a second.
     """
-    one, other = _Pipe(capacity, delay), _Pipe(capacity, delay)
+    meter = _Meter()
+    one, other = _Pipe(capacity, delay, meter), _Pipe(capacity, delay, meter)
     return WireStream(one, other), WireStream(other, one)

@@ -99,6 +99,14 @@ async def bench(tmp_path: Path, bytecode: dict[str, str]) -> AsyncIterator[Bench
             yield bench
 
 
+@pytest.fixture
+async def long_bench(tmp_path: Path, bytecode: dict[str, str]) -> AsyncIterator[Bench]:
+    """The same for a slow test that runs dozens of commands."""
+    with trio.fail_after(10 * DEADLINE):
+        async with _open_bench(tmp_path, bytecode) as bench:
+            yield bench
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, bytecode: dict[str, str]) -> Iterator[Bench]:
     """A node and an edge for all tests that do them no harm, in a thread of their own."""

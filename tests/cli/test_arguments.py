@@ -24,6 +24,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CONNECT = ["connect", "device-7", "ssh"]
+GOOD = "SHA256:" + "A" * 43
 GARBAGE: list[tuple[list[str], Exit, str]] = [
     ([], Exit.USAGE, "COMMAND"),
     (["no-such-command"], Exit.USAGE, "no-such-command"),
@@ -42,6 +43,9 @@ GARBAGE: list[tuple[list[str], Exit, str]] = [
     ([*CONNECT, SECRET], Exit.USAGE, "too many"),
     ([*CONNECT, "--stdio", "--exit-with-stdin"], Exit.USAGE, "--exit-with-stdin"),
     ([*CONNECT, "--proxy", "ws://h:1", "--key-file", "/nowhere"], Exit.CONFIGURATION, "/nowhere"),
+    ([*CONNECT, "--fingerprint", "SHA256:abc"], Exit.USAGE, "43 characters"),
+    ([*CONNECT, "--fingerprint", GOOD, "--no-encryption"], Exit.USAGE, "--no-encryption"),
+    (["forget"], Exit.USAGE, "THING"),
     (["proxy"], Exit.USAGE, "--listen"),
     (["proxy", "--listen", "127.0.0.1:0"], Exit.USAGE, "EDGE_TUNNEL_DEV_KEY"),
     (["proxy", "--listen", "9100", "--dev-key", SECRET], Exit.USAGE, "127.0.0.1:9100"),

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 async def test_events_from_bind_to_signal(bench: Bench) -> None:
-    """connecting, bound, link_lost and bound again, a tunnel with a stream, and exit code 0."""
+    """identity, connecting, bound, link_lost, bound again, a tunnel with a stream; exit code 0."""
     await bench.site.start_proxy()
     async with open_relay("127.0.0.1", bench.site.port) as relay:
         edge = await bench.site.start_edge(bench.services, relay.port)
-        assert edge.events[0]["event"] == "connecting"
+        assert [each["event"] for each in edge.events[:2]] == ["identity", "connecting"]
         relay.cut()
         assert (await edge.event("link_lost"))["reason"]
         bound = await edge.event("bound", 2)

@@ -17,6 +17,7 @@ from edge_tunnel.config import (
     inspect_proxy_config,
     load_proxy_config,
 )
+from edge_tunnel.config.versions import Demand, Demands
 
 FULL = """
 listen = ["127.0.0.1:9100", "[::1]:9200", ":9300", "*:0"]
@@ -32,6 +33,11 @@ max_links = 20
 max_silence = 90
 admission_rate = 7
 admission_burst = 9
+[versions]
+edge_minimum = "0.2"
+edge_recommended = "0.10.1"
+remote_minimum = "1.0rc1"
+node_recommended = "2"
 """
 
 
@@ -61,6 +67,11 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
             max_silence=90.0,
             admission_rate=7,
             admission_burst=9,
+        ),
+        versions=Demands(
+            edge=Demand(minimum="0.2", recommended="0.10.1"),
+            remote=Demand(minimum="1.0rc1"),
+            node=Demand(recommended="2"),
         ),
         log_level="DEBUG",
     )
@@ -103,6 +114,14 @@ def test_the_key_from_a_file_or_from_outside(tmp_path: Path) -> None:
         ("[limits]\nhandshake_timeout = 10000", "did you mean 10?"),
         ('[limits]\nmax_silence = "x"', "must be a number"),
         ("limits = 3", "a group of keys"),
+        ('[versions]\nedge_minimum = "new"', "'new' is not a version; write it as in"),
+        ("[versions]\nnode_minimum = 1.0", "must be a string"),
+        ('[versions]\nremote_minimun = "1"', "did you mean remote_minimum?"),
+        (
+            '[versions]\nedge_minimum = "0.10"\nedge_recommended = "0.9"',
+            "is older than edge_minimum (0.10)",
+        ),
+        ('[versions]\nedge_recommended = "0.1.0rc1"', "is older than edge_minimum (0.1.0)"),
     ],
 )
 def test_what_is_said(tmp_path: Path, text: str, words: str) -> None:
@@ -110,6 +129,18 @@ def test_what_is_said(tmp_path: Path, text: str, words: str) -> None:
     told = [f"{f.message}; {f.hint}" for f in found.findings]
     assert [one for one in told if words in one], told
     assert "s3cret" not in repr(found)
+
+
+def test_a_wrong_version_has_a_place(tmp_path: Path) -> None:
+    """Line and key path, as for every value."""
+    text = 'dev_key = "k"\n[versions]\nedge_minimum = "x.y"\n'
+    [found] = inspect_proxy_config(saved(tmp_path, text), environ={}).findings
+    assert (found.line, found.key) == (3, "versions.edge_minimum")
+    text = 'dev_key = "k"\n[versions]\nedge_recommended = "0.0.1"\n'
+    inspection = inspect_proxy_config(saved(tmp_path, text), environ={})
+    [found] = inspection.findings
+    assert (found.line, found.key) == (3, "versions.edge_recommended")
+    assert inspection.config is not None
 
 
 def test_audit_table(tmp_path: Path) -> None:
@@ -150,3 +181,14 @@ def test_audit_table_that_is_wrong(tmp_path: Path, table: str) -> None:
     """No place, no such policy, no such key: said, with the key's name."""
     found = inspect_proxy_config(saved(tmp_path, f'dev_key = "k"\n[audit]\n{table}'))
     assert any("audit" in finding.key for finding in found.findings)
+
+
+def test_hops_are_taken_elsewhere_than_advertised(tmp_path: Path) -> None:
+    """Behind a port forward; without the key a node listens where it says that it is."""
+    text = 'dev_key = "k"\n[cluster]\nengine = "127.0.0.1:2379"\nnode_name = "a"\n'
+    text += 'advertise = "10.0.0.1:9101"\n'
+    plain = load_proxy_config(saved(tmp_path, text)).cluster
+    assert plain is not None and plain.hop_listen is None
+    behind = load_proxy_config(saved(tmp_path, text + 'hop_listen = "127.0.0.1:9201"\n')).cluster
+    assert behind is not None and behind.hop_listen is not None
+    assert (behind.hop_listen.host, behind.hop_listen.port) == ("127.0.0.1", 9201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,7 +24,18 @@ from edge_tunnel import (
 )
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
-from edge_tunnel.protocol.frames import Bind, Bound, Frame, Hello, Unbound, Welcome
+from edge_tunnel.protocol.frames import (
+    Bind,
+    Bound,
+    Bye,
+    Drain,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    Unbound,
+    Welcome,
+)
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 from tests.conftest import OpenBench, echo
 
@@ -51,6 +63,24 @@ class NodeEnd:
 @asynccontextmanager
 async def linked() -> AsyncIterator[tuple[Edge, NodeEnd]]:
     """An edge after its greeting."""
+    async with links_of_an_edge() as (edge, links):
+        yield edge, await greeted(links)
+
+
+async def greeted(links: trio.MemoryReceiveChannel[NodeEnd]) -> NodeEnd:
+    """The node's end of the next link."""
+    node = await links.receive()
+    assert isinstance(await node.hear(), Hello)
+    await node.say(Welcome(1, "node", "test/1", (), ""))
+    return node
+
+
+@asynccontextmanager
+async def links_of_an_edge(
+    *things: str,
+) -> AsyncIterator[tuple[Edge, trio.MemoryReceiveChannel[NodeEnd]]]:
+    """An edge, and the links that it dials."""
+    config = dataclasses.replace(CONFIG, things=things or CONFIG.things)
     give, links = trio.open_memory_channel[NodeEnd](10)
 
     @asynccontextmanager
@@ -63,11 +93,8 @@ async def linked() -> AsyncIterator[tuple[Edge, NodeEnd]]:
             near.cut()
 
     with trio.fail_after(1000):
-        async with open_edge(CONFIG, dial=dial) as edge:
-            node = await links.receive()
-            assert isinstance(await node.hear(), Hello)
-            await node.say(Welcome(1, "node", "test/1", (), ""))
-            yield edge, node
+        async with open_edge(config, dial=dial) as edge:
+            yield edge, links
 
 
 async def test_the_last_epoch_is_not_to_be_beaten(autojump_clock: trio.testing.MockClock) -> None:
@@ -91,6 +118,79 @@ async def test_a_node_cannot_name_our_things(autojump_clock: trio.testing.MockCl
         await edge.wait_bound()
         assert edge.statistics().bound == ("device",)
         assert not isinstance(await node.hear(), Bind)
+
+
+async def bound(node: NodeEnd) -> Bound:
+    """Say yes to the next bind."""
+    bind = await node.hear()
+    assert isinstance(bind, Bind)
+    holds = Bound(*bind)
+    await node.say(holds)
+    return holds
+
+
+async def silent(node: NodeEnd, seconds: float) -> bool:
+    """Whether the edge says nothing but PING."""
+    with trio.move_on_after(seconds):
+        while isinstance(ping := await node.hear(), Ping):
+            await node.say(Pong(ping.nonce))
+        return False
+    return True
+
+
+async def test_the_old_link_is_left_when_the_new_one_holds_the_things(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Make before break: neither the new link, nor a bind on its way, nor one of two is enough."""
+    async with links_of_an_edge("device", "second") as (edge, links):
+        old = await greeted(links)
+        first = await bound(old)
+        await bound(old)
+        await edge.wait_bound()
+        await old.say(Drain(30_000, "going"))
+        new = await greeted(links)
+        bind = await new.hear()
+        assert isinstance(bind, Bind)
+        assert bind.epoch > first.epoch
+        await bound(new)
+        assert await silent(old, 20)  # the new node takes too long: that link is over
+        new = await greeted(links)
+        bind = await new.hear()
+        assert isinstance(bind, Bind)
+        await bound(new)
+        await new.say(Unbound("device", bind.epoch + 9, Reason.SUPERSEDED, "not high enough"))
+        again = await new.hear()
+        assert isinstance(again, Bind)
+        assert await silent(old, 3)
+        await new.say(Bound(*again))
+        bye = await old.hear()
+        assert isinstance(bye, Bye)
+        assert bye.reason == Reason.DONE
+
+
+async def test_what_the_old_link_says_of_binds_does_not_count(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The old node sees our own newer bind and says UNBOUND: nothing is lost, nothing bound anew.
+
+    Nor is its late BOUND taken for the new node's.
+    """
+    async with links_of_an_edge() as (edge, links):
+        old = await greeted(links)
+        first = await bound(old)
+        await edge.wait_bound()
+        await old.say(Drain(30_000, "going"))
+        new = await greeted(links)
+        bind = await new.hear()
+        assert isinstance(bind, Bind)
+        await old.say(first)
+        assert await silent(old, 1)
+        with edge.notices.subscribe() as notices:
+            await new.say(Bound(*bind))
+            assert (await notices.receive()).event == "bound"
+            await old.say(Unbound("device", bind.epoch, Reason.SUPERSEDED, "a newer link"))
+            assert await silent(new, 100)
+            assert edge.statistics().bound == ("device",)
 
 
 async def test_nobody_waits_for_an_edge_that_was_closed(

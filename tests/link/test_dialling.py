@@ -177,6 +177,28 @@ async def test_client_certificate(ca: trustme.CA, ca_file: str, tmp_path: Path) 
             await greeted(port, tls=TlsSettings(ca_file=ca_file))
 
 
+async def test_files_that_are_replaced(
+    ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next connection trusts what the files say then; a broken one changes nothing."""
+    path, other = tmp_path / "ca.pem", trustme.CA()
+    other.cert_pem.write_to_path(str(path))
+    dial = dial_websocket(5, TlsSettings(ca_file=str(path)))
+    async with server(server_context(ca.issue_cert("localhost"))) as port:
+        url = f"wss://localhost:{port}"
+        with pytest.raises(LinkLost, match="not trusted"):
+            async with dial(url):
+                raise AssertionError
+        ca.cert_pem.write_to_path(str(path))
+        async with dial(url) as transport:
+            assert await transport.receive() == b"hello"
+        path.write_text("half")
+        for _ in range(2):
+            async with dial(url) as transport:
+                assert await transport.receive() == b"hello"
+        assert [str(path) in line for line in caplog.messages] == [True]
+
+
 async def test_validation_criteria(ca: trustme.CA, ca_file: str) -> None:
     """What the certificate must say beside being valid."""
     leaf = ca.issue_cert("localhost", common_name="node-1", organization_name="Works")

@@ -50,8 +50,8 @@ class Talk:
 class Model:
     """The pair and its users. Each verb picks its object by an index, so any number will do."""
 
-    def __init__(self, *, window: int = 1000) -> None:
-        self.pair = Pair(window=window)
+    def __init__(self, *, window: int = 1000, sealed: bool = False) -> None:
+        self.pair = Pair(window=window, sealed=sealed)
         self.pair.on_event = self._on_event
         self.talks: tuple[dict[int, Talk], dict[int, Talk]] = ({}, {})
         self.slept = False  # long enough for the tunnel to end

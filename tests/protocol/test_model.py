@@ -21,10 +21,10 @@ counts = st.sampled_from((1, 2, 5, 50))
 sizes = st.sampled_from(SIZES)
 
 
-def walk(seed: int, steps: int) -> None:
+def walk(seed: int, steps: int, *, sealed: bool = False) -> None:
     """A random story; most of it is traffic, as hypothesis' stories seldom are."""
     rng = random.Random(seed)
-    model = Model(window=rng.choice(WINDOWS))
+    model = Model(window=rng.choice(WINDOWS), sealed=sealed)
     quiet = rng.random() < 0.5  # half of the stories end every stream by themselves
     for _ in range(steps):
         side, pick, count = rng.randrange(2), rng.randrange(6), rng.choice((1, 2, 5, 50))
@@ -74,14 +74,21 @@ def test_random_stories_lose_nothing(block: int) -> None:
         walk(seed, 150)
 
 
+@pytest.mark.parametrize("block", range(5))
+def test_sealed_stories_lose_nothing(block: int) -> None:
+    """The same with end-to-end encryption; conftest sees that no nonce is used twice."""
+    for seed in range(1000 + block * 30, 1000 + block * 30 + 30):
+        walk(seed, 150, sealed=True)
+
+
 class Machine(RuleBasedStateMachine):
     """Every verb of the model is a rule."""
 
     model: Model | None = None
 
-    @initialize(window=st.sampled_from(WINDOWS))
-    def begin(self, window: int) -> None:
-        self.model = Model(window=window)
+    @initialize(window=st.sampled_from(WINDOWS), sealed=st.booleans())
+    def begin(self, window: int, sealed: bool) -> None:
+        self.model = Model(window=window, sealed=sealed)
 
     @property
     def _model(self) -> Model:

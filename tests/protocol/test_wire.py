@@ -10,8 +10,11 @@ from edge_tunnel.protocol import codec
 from edge_tunnel.protocol.attach import ATTACH_TIMEOUT
 from edge_tunnel.protocol.frames import MAX_DATA, MAX_MESSAGE, MAX_STREAMS, MAX_TEXT, Kind
 from edge_tunnel.protocol.greeting import NEWEST, SUBPROTOCOL
+from edge_tunnel.protocol.listing import MAX_MISSING, MAX_OFFER, MAX_ROWS
 from edge_tunnel.protocol.tunnel import _MAX_ANSWERS, CREDIT_DELAY, RESUME_TIMEOUT
 from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW
+from edge_tunnel.proxy.gather import MAX_DUE, PATIENCE
+from edge_tunnel.proxy.lists import _MAX_OPEN
 from edge_tunnel.reasons import Reason
 
 PAGE = (Path(edge_tunnel.protocol.__file__).parent / "WIRE.md").read_text(encoding="utf-8")
@@ -26,6 +29,12 @@ _TYPES: dict[codec.Check, str] = {
     codec._bulk: "bulk",
     codec._stream: "stream",
     codec._positions: "positions",
+    codec._list: "list",
+    codec._rows: "rows",
+    codec._missing: "missing",
+    codec._tag: "tag",
+    codec._offer: "offer",
+    codec._answer: "answer",
     codec._services: "services",
 }
 
@@ -44,7 +53,8 @@ def fields(kind: int) -> str:
         if check is codec._tunnel_itself:
             cells.append("0")
         else:
-            cells.append(name if name == _TYPES[check] else f"{name} {_TYPES[check]}")
+            cell = name if name == _TYPES[check] else f"{name} {_TYPES[check]}"
+            cells.append(f"({cell})" if check in codec._MAY_LACK else cell)
     return ", ".join(cells)
 
 
@@ -81,6 +91,12 @@ def test_numbers() -> None:
         f"resume timeout ({RESUME_TIMEOUT:g} s",
         f"and {CREDIT_DELAY:g} s after a smaller delivery",
         f"subprotocol `{SUBPROTOCOL}`",
+        f"array of row | at most {MAX_ROWS};",
+        f"at most {MAX_MISSING}: a node, and why",
+        f"the first {MAX_OFFER}, in the order of their names",
+        f"at most {MAX_DUE} may be due",
+        f"{_MAX_OPEN['node']} for another node",
+        f"does not answer within {PATIENCE:g} s",
         f"This is version {NEWEST}.",
     ):
         assert sentence in text, sentence

@@ -12,14 +12,16 @@ from collections.abc import Callable
 from edge_tunnel.protocol.attach import EdgeTunnel, RemoteTunnel
 from edge_tunnel.protocol.codec import decode, encode, peek
 from edge_tunnel.protocol.frames import Attach, Close, Detached, StreamFrame, TunnelFrame
+from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.tunnel import Event, Tunnel
 from edge_tunnel.reasons import Reason
 
-__all__ = ["TO_EDGE", "TO_REMOTE", "Pair", "Path", "fetch", "tunnel_frame"]
+__all__ = ["IDENTITY", "TO_EDGE", "TO_REMOTE", "Pair", "Path", "fetch", "tunnel_frame"]
 
 TO_EDGE, TO_REMOTE = 0, 1
 WINDOW = 1000
+IDENTITY = Identity()
 
 
 def tunnel_frame(message: bytes) -> TunnelFrame | StreamFrame:
@@ -66,11 +68,13 @@ class Path:
 class Pair:
     """A remote tunnel, the edge tunnel that its first ATTACH makes, and the paths between."""
 
-    def __init__(self, *, window: int = WINDOW, max_streams: int = 4096) -> None:
+    def __init__(
+        self, *, window: int = WINDOW, max_streams: int = 4096, sealed: bool = False
+    ) -> None:
         self.now = 100.0
         self.window = window
         self.max_streams = max_streams
-        self.remote = RemoteTunnel("pump-7", "ssh", now=self.now, window=window)
+        self.remote = RemoteTunnel("pump-7", "ssh", now=self.now, window=window, sealed=sealed)
         self.edge: EdgeTunnel | None = None
         self.paths: list[Path] = []
         self.at: list[Path | None] = [None, None]  # the path that the remote, the edge uses
@@ -126,7 +130,11 @@ class Pair:
     def _on_attach(self, frame: Attach, path: Path) -> None:
         if self.edge is None:
             self.edge = EdgeTunnel(
-                frame, now=self.now, window=self.window, max_streams=self.max_streams
+                frame,
+                now=self.now,
+                window=self.window,
+                max_streams=self.max_streams,
+                identity=IDENTITY,
             )
         refused = self.edge.accept(frame, path.outlets[1], self.now)
         if refused is None:

@@ -201,6 +201,16 @@ async def test_draining_is_seen_at_once(etcd: Etcd, prefix: str) -> None:
         assert b.registry.nodes["a"].links == 7
 
 
+@pytest.mark.slow
+async def test_load_goes_with_each_renewal(etcd: Etcd, prefix: str) -> None:
+    """What a node has to say of itself now is written where the lease is renewed anyway."""
+    async with open_nodes(etcd, prefix) as nodes:
+        a, b = await nodes.started("a", "b", ttl=2)
+        a.registry.on_renew = lambda me: me._replace(links=me.links + 1, tunnels=5)
+        await b.until(lambda: b.registry.nodes["a"].links >= 2)
+        assert b.registry.nodes["a"].tunnels == 5
+
+
 async def test_two_nodes_of_one_name(etcd: Etcd, prefix: str) -> None:
     """A fault of the configuration, which each names once; they do not fight over their rows."""
     async with open_nodes(etcd, prefix) as nodes:

@@ -54,6 +54,7 @@ class Rules(Authority):
         self.tickets = {"ticket": "alice"}
         self.named: tuple[ServiceOffer, ...] = ()
         self.starts: dict[bytes, float] = {}
+        self.unready: str | None = None
         self._told: list[Callable[[], None]] = []  # one of each node
 
     async def admit(self, credentials: Credentials) -> Principal | Denial:
@@ -69,6 +70,9 @@ class Rules(Authority):
         if self.still(who) is not None or who.name not in known:
             return Denial(reason=Reason.NOT_AUTHORISED, text="the key is not accepted here")
         return who
+
+    def why_not_ready(self) -> str | None:
+        return self.unready
 
     def still(self, principal: Principal) -> Denial | None:
         return NO if principal.name in self.revoked else None
@@ -277,6 +281,37 @@ async def test_a_device_that_may_serve_a_thing_no_longer(autojump_clock: object)
         assert cluster.nodes["a"].registry.locate("t") is None
         rules.things["device"].add("t")  # the edge asks again, after a while
         await exchange(stream)
+
+
+async def test_a_node_that_does_not_understand_the_policy_ends_nothing_for_it(
+    autojump_clock: object,
+) -> None:
+    """It is not ready for anything new; a key that is revoked ends its links all the same."""
+    async with ruled("a") as (cluster, rules), ends(cluster) as (_, remote):
+        stream = await remote.open_stream("t", "ssh")
+        rules.unready = "policy 2 is not understood here"
+        rules.grants.clear()
+        rules.tell()
+        await exchange(stream)
+        newcomer = await greeted(cluster, "remote", "alice")
+        assert await newcomer.hear() == Bye(Reason.TOO_MANY, rules.unready, 0)
+        rules.revoked.add("alice")
+        rules.tell()
+        await broken(stream)
+
+
+async def test_an_answer_is_asked_for_again_when_a_rule_ends(autojump_clock: object) -> None:
+    """The right goes on with what the other rules say, or ends."""
+    async with ruled("a") as (cluster, rules):
+        rules.allow("alice", review=trio.current_time() + 100)
+        async with ends(cluster) as (_, remote):
+            stream = await remote.open_stream("t", "ssh")
+            rules.allow("alice", review=trio.current_time() + 200)  # nobody tells the node
+            await trio.sleep(150)
+            await exchange(stream)
+            rules.grants.clear()
+            with trio.fail_after(100):
+                assert NO.text in await broken(stream)
 
 
 # -- how far a right goes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from edge_tunnel import (
     LinkLost,
     Node,
     NodeSettings,
+    Notice,
     Reason,
     RemoteProtocolError,
 )
+from edge_tunnel.config.versions import Demand, Demands
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
@@ -41,6 +43,8 @@ from edge_tunnel.protocol.frames import (
 from edge_tunnel.proxy.framed import FramedTransport
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.peering import HopTls, dial_hops, load_hop_tls, serve_hops
+from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.routes import Candidate
 from edge_tunnel.testing.cluster import KEY, Cluster, open_cluster
 from edge_tunnel.testing.transports import transport_pair
 from edge_tunnel.testing.wire import wire_pair
@@ -267,6 +271,99 @@ async def test_candidate_waits_for_the_edges_word_across_a_hop(
         assert await edge.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
+async def test_two_nodes_that_disagree_do_not_play_ping_pong(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """a says the thing is at b, b says it is at a: the ATTACH waits until the registry changes."""
+    async with cluster_of("a", "b", "c") as cluster:
+        edge, remote = await bound(cluster, "a"), await link(cluster, "b", "remote")
+        views = cluster.registry.views
+        there = views["a"].map["t"]
+        views["a"].hear("t", there, there._replace(epoch=2, node="b"))
+        assert isinstance(await edge.hear(), Unbound)
+        denials: list[Detached] = []
+        traffic = cluster.nodes["b"].traffic
+        detached = traffic.routes.detached
+
+        def count(frame: Detached, message: bytes, hop: Port) -> Candidate | None:
+            denials.append(frame)
+            assert len(denials) < 100, "the same node is asked again and again"
+            return detached(frame, message, hop)
+
+        traffic.routes.detached = count  # type: ignore[method-assign]
+        await remote.say(attach(3, fresh=False))
+        assert await remote.silent()
+        assert [each.reason for each in denials] == [Reason.NO_SUCH_THING]
+        assert len(traffic.waiting) == 1
+        newer = await bound(cluster, "c", epoch=3)
+        assert await newer.hear() == attach(3, fresh=False)
+
+
+@pytest.mark.parametrize("frame", [Detached(TUNNEL, 0, 2, 25, ""), Close(TUNNEL, 0, 2, 0, "")])
+async def test_what_ends_an_older_attach_comes_late(
+    autojump_clock: trio.testing.MockClock, frame: Detached | Close
+) -> None:
+    """An ATTACH that waits is taken back by a frame of its own epoch or a newer one, only."""
+    async with cluster_of("a") as cluster:
+        other = await hop(cluster, "a")
+        await other.hear()
+        waiting = cluster.nodes["a"].waiting
+        await other.say(attach(3, fresh=False), frame)
+        await trio.sleep(0.1)
+        assert len(waiting) == 1
+        await other.say(frame._replace(epoch=3))
+        await trio.sleep(0.1)
+        assert len(waiting) == 0
+
+
+async def test_a_late_detached_leaves_what_stands(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """DETACHED of an older epoch, over the very hop that the tunnel uses, changes nothing."""
+    async with cluster_of("a") as cluster:
+        edge, other = await bound(cluster, "a"), await hop(cluster, "a")
+        await other.hear()
+        for epoch in (1, 2):
+            await other.say(attach(epoch))
+            await edge.hear()
+            await edge.say(attached(epoch))
+            assert await other.hear() == attached(epoch)
+        await other.say(Detached(TUNNEL, 0, 1, 25, "late"))
+        assert await edge.silent()
+        await other.say(Probe(TUNNEL, 0, 2, 5))
+        assert await edge.hear() == Probe(TUNNEL, 0, 2, 5)
+        await other.say(Detached(TUNNEL, 0, 2, 25, "gone"))
+        assert isinstance(await edge.hear(), Detached)
+
+
+async def test_a_tunnel_whose_ends_are_both_gone_is_told_as_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each node says how much it carried, and why it knows nothing of the tunnel any more."""
+    async with cluster_of("a", "b") as cluster:
+        edge, remote = await across(cluster)
+        closed: dict[str, Notice] = {}
+        for name, node in cluster.nodes.items():
+
+            def note(notice: Notice, name: str = name) -> None:
+                if notice.event == "tunnel_closed":
+                    assert name not in closed
+                    closed[name] = notice
+
+            node.notices.call(note)
+        message = encode(Data(TUNNEL, 1, 1, 0, b"xyz"))
+        await remote.say(message)
+        await edge.hear()
+        edge.transport.cut()
+        remote.transport.cut()
+        await trio.sleep(1)
+        assert sorted(closed) == ["a", "b"]
+        assert {each["from_remote"] for each in closed.values()} == {len(message)}
+        assert all(
+            "no end is left at this node: " in str(each["reason"]) for each in closed.values()
+        )
+
+
 # -- who may be a hop
 
 
@@ -292,6 +389,45 @@ async def test_join_refused(
         assert answer.reason == reason
         hops = cluster.nodes["a"].hops
         assert hops is not None and len(hops) == 0
+
+
+async def test_a_node_that_is_too_old_is_not_asked_either(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The node that dials has its minimum, too, and says why there is no hop."""
+    async with cluster_of("a", "b") as cluster:
+        await bound(cluster, "a")
+        hops = cluster.nodes["b"].hops
+        assert hops is not None
+        hops._demands = Demands(node=Demand(minimum="98.0"))
+        remote = await link(cluster, "b", "remote")
+        told: list[Notice] = []
+        cluster.nodes["b"].notices.call(told.append)
+        await remote.say(attach())
+        assert isinstance(await remote.hear(), Detached)
+        [lost] = told
+        assert lost.event == "hop_lost"
+        assert "needs edge_tunnel 98.0 or newer, the other node is" in str(lost["reason"])
+
+
+async def test_a_node_older_than_recommended(autojump_clock: trio.testing.MockClock) -> None:
+    """The hop works, and the older node's operator is told, once."""
+    async with cluster_of("a", "b") as cluster:
+        hops = cluster.nodes["a"].hops
+        assert hops is not None
+        hops._demands = Demands(node=Demand(recommended="98.0"))
+        told: list[Notice] = []
+        cluster.nodes["b"].notices.call(told.append)
+        await across(cluster)
+        cluster.lines_between("a", "b")[0].cut()
+        await trio.sleep(1)
+        remote = await link(cluster, "b", "remote")
+        await remote.say(attach(2))
+        await trio.sleep(1)
+        assert len(cluster.lines_between("a", "b")) == 1
+        [notice] = [each for each in told if each.event == "notice"]
+        assert notice["node"] == "a"
+        assert "edge_tunnel 98.0 or newer is recommended" in str(notice["text"])
 
 
 class Deaf(Transport):
@@ -432,17 +568,21 @@ class Certificates:
         self._folder = folder
         self.ca = trustme.CA()
 
-    def tls(self, name: str) -> HopTls:
+    def tls(self, name: str) -> Callable[[], HopTls]:
         folder = self._folder / name
         folder.mkdir()
         certificate = self.ca.issue_cert(name)
         certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "cert.pem"))
         self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+        (folder / "cert.pem").chmod(0o600)
         path = str(folder / "cert.pem")
-        return load_hop_tls(path, path, str(folder / "ca.pem"))
+        loaded = load_hop_tls(path, path, str(folder / "ca.pem"))
+        return lambda: loaded
 
 
-def make_node(name: str, ports: dict[str, int], tls: HopTls | None, key: str = "") -> Node:
+def make_node(
+    name: str, ports: dict[str, int], tls: Callable[[], HopTls] | None, key: str = ""
+) -> Node:
     def address(node: str) -> tuple[str, int] | None:
         return ("127.0.0.1", ports[node]) if node in ports else None
 
@@ -512,7 +652,7 @@ async def test_a_stranger_gets_no_hop(tmp_path: Path) -> None:
             listeners = await nursery.start(serve_hops, target.hops, "127.0.0.1", 0, tls)
             ports["b"] = listeners[0].socket.getsockname()[1]
             other = theirs.tls("a")
-            for chosen in (other, HopTls(tls.server, bare), None):
+            for chosen in (other, lambda: HopTls(tls().server, bare), None):
                 dialler = make_node("a", ports, chosen)
                 assert dialler.hops is not None
                 await nursery.start(dialler.hops.run)
@@ -547,5 +687,5 @@ def test_contexts_that_let_strangers_in() -> None:
     client.check_hostname = False
     with pytest.raises(ConfigError, match="verify"):
         HopTls(server, client)
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match=r"^cluster.node_cert: .* cannot be read: no such file"):
         load_hop_tls("/nowhere.pem", "/nowhere.pem", "/nowhere.pem")

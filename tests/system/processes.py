@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,13 +20,14 @@ KEY = "only-for-tests"
 
 @asynccontextmanager
 async def started(*words: str) -> AsyncIterator[Child]:
-    """``edge-tunnel WORDS --json``, killed at the end of the block."""
-    async with open_site(Path()) as site:
-        child = await site.start(*words, "--json")
-        try:
-            yield child
-        finally:
-            child.process.kill()
+    """``edge-tunnel WORDS --json``, killed at the end of the block; it remembers no device."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_site(Path(folder)) as site:
+            child = await site.start(*words, "--json")
+            try:
+                yield child
+            finally:
+                child.process.kill()
 
 
 def write_config(folder: Path, url: str, service_port: int) -> Path:

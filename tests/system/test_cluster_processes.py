@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from edge_tunnel.testing.etcd import Etcd, free_port, open_etcd
-from edge_tunnel.testing.processes import Child
+from edge_tunnel.testing.processes import Child, our_command
 from tests.system.processes import KEY, started
 from tests.system.test_processes import hash_of, swap
 
@@ -135,6 +137,53 @@ async def take_away(node: Child, how: str) -> None:
     await node.process.wait()
     if how == "terminated":
         assert node.process.returncode == 0
+
+
+@pytest.mark.slow
+async def test_lists_from_any_node(etcd: Etcd, tmp_path: Path) -> None:
+    """Real nodes, real hops: the same answer from each; one that is stopped is named."""
+    with trio.fail_after(110):
+        async with open_all(etcd, tmp_path, free_port()) as cluster:
+            # nobody serves the port, so the stream is refused; the tunnel stays open
+            await (await trio.open_tcp_stream("127.0.0.1", cluster.port)).aclose()
+            await cluster.remote.event("attached")
+            for node in cluster.nodes.values():
+                [thing] = await listed(node, "things")
+                assert (thing["thing"], thing["node"]) == ("device", "a")
+                assert (thing["services"], thing["tunnels"]) == (["service"], 1)
+                [tunnel] = await listed(node, "tunnels")
+                assert (tunnel["edge_node"], tunnel["remote_node"]) == ("a", "b")
+                assert tunnel["edge_address"] and tunnel["remote_address"]
+                assert [each["node"] for each in await listed(node, "nodes")] == list(NODES)
+            await nobody_answers_for(cluster.nodes, "c")
+
+
+async def nobody_answers_for(nodes: dict[str, Child], stopped: str) -> None:
+    """Watched from another node: it is named, and shown as it was told last."""
+    url = str((await nodes["a"].event("listening"))["url"])
+    words = ("nodes", "--watch", "--interval", "0.2", "--proxy", url, "--key", KEY)
+    async with started(*words) as watch:
+        await watch.event("sample")
+        nodes[stopped].process.send_signal(signal.SIGSTOP)
+        try:
+            missing = await watch.event("missing")
+        finally:
+            nodes[stopped].process.send_signal(signal.SIGCONT)
+        assert (missing["node"], missing["reason"]) == (stopped, "did not answer within 2 s")
+        rows = watch.events[: watch.events.index(missing)][-3:]
+        assert [(each["node"], each["answered"]) for each in rows] == [
+            ("a", True),
+            ("b", True),
+            ("c", False),
+        ]
+
+
+async def listed(node: Child, command: str) -> list[dict[str, Any]]:
+    """Its JSON lines, asked of this node."""
+    url = str((await node.event("listening"))["url"])
+    words = our_command(command, "--json", "--proxy", url, "--key", KEY)
+    ended = await trio.run_process(words, capture_stdout=True)
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 async def test_a_node_that_starts_without_etcd_waits(tmp_path: Path) -> None:

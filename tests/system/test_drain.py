@@ -124,7 +124,7 @@ async def test_an_old_endpoint_sees_bye(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An endpoint that does not know DRAIN is not sent it: it hears BYE when the time is over."""
-    monkeypatch.setattr("edge_tunnel.link.endpoint.FEATURES", ())
+    monkeypatch.setattr("edge_tunnel.link.endpoint.FEATURES", ("sealed",))
     with trio.fail_after(500):
         async with open_bench("one", "two") as bench:
             start = trio.current_time()

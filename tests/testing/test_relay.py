@@ -122,3 +122,57 @@ async def test_nobody_behind_it(port: int) -> None:
             ):
                 with pytest.raises(trio.BrokenResourceError):
                     await stream.receive_some()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 9])
+async def test_cut_after_so_many_bytes(port: int, count: int) -> None:
+    """Exactly so many pass, both ways together; then it is a reset, once."""
+    with trio.fail_after(10):
+        async with open_relay("127.0.0.1", port) as relay:
+            async with await trio.open_tcp_stream("127.0.0.1", relay.port) as stream:
+                relay.cut_after(count)
+                heard = b""
+                await stream.send_all(b"12345")
+                with pytest.raises(trio.BrokenResourceError):
+                    while True:
+                        heard += await stream.receive_some()
+                assert relay.passed == count
+                assert heard == b"12345"[: max(0, count - 5)]
+            async with await trio.open_tcp_stream("127.0.0.1", relay.port) as stream:
+                await stream.send_all(b"12345")
+                assert await stream.receive_some() == b"12345"
+
+
+async def test_rate_is_kept(port: int) -> None:
+    """10 kB there and back at 50 kB a second take their time."""
+    with trio.fail_after(10):
+        async with (
+            open_relay("127.0.0.1", port) as relay,
+            await trio.open_tcp_stream("127.0.0.1", relay.port) as stream,
+        ):
+            relay.rate = 50_000
+            before = trio.current_time()
+            await stream.send_all(bytes(10_000))
+            heard = 0
+            while heard < 10_000:
+                heard += len(await stream.receive_some())
+            assert trio.current_time() - before >= 0.2
+
+
+async def test_stall_of_some(port: int) -> None:
+    """A partition between some: connections that begin otherwise pass, new ones are held, too."""
+    with trio.fail_after(10):
+        async with open_relay("127.0.0.1", port) as relay:
+            relay.stall(lambda head: head.startswith(b"b"))
+            async with (
+                await trio.open_tcp_stream("127.0.0.1", relay.port) as one,
+                await trio.open_tcp_stream("127.0.0.1", relay.port) as other,
+            ):
+                await other.send_all(b"b")
+                await one.send_all(b"a")
+                assert await one.receive_some() == b"a"
+                with trio.move_on_after(0.1) as scope:
+                    await other.receive_some()
+                assert scope.cancelled_caught
+                relay.go_on()
+                assert await other.receive_some() == b"b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -45,3 +46,23 @@ async def test_closing_wakes_our_own_tasks(
             nursery.start_soon(wait_in_vain)
             await trio.testing.wait_all_tasks_blocked()
             await one.aclose()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 9])
+async def test_cut_after_so_many_bytes(count: int) -> None:
+    """Exactly so many are read, both ways together; then both ends see a reset."""
+    with trio.fail_after(5):
+        one, other = wire_pair()
+        one.cut_after(count)
+        read = 0
+        for source, sink in ((one, other), (other, one)):
+            with suppress(trio.BrokenResourceError):
+                await source.send_all(b"12345")
+                while read < 10:
+                    read += len(await sink.receive_some(3))
+                    if read == 5:
+                        break
+        assert read == one.passed == count
+        for end in (one, other):
+            with pytest.raises(trio.BrokenResourceError):
+                await end.receive_some()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,20 +60,39 @@ def _trio(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
     return service, processes
 
 
-def _ours(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    node = stack.enter_context(started(python("node", "parts", "node", 0)))
+def _plain(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
+    """Ours without end-to-end encryption."""
+    return _ours(stack, service, encryption=0)
+
+
+def _ours(
+    stack: ExitStack, service: int, tls: str = "", encryption: int = 1
+) -> tuple[int, dict[str, Process]]:
+    node = stack.enter_context(started(python("node", "parts", "node", 0, tls)))
     node_port = node.answer()["port"]
-    edge = stack.enter_context(started(python("edge", "parts", "edge", node_port, service)))
+    edge = stack.enter_context(started(python("edge", "parts", "edge", node_port, service, tls)))
     edge.answer()
-    remote = stack.enter_context(started(python("remote", "parts", "remote", node_port)))
+    remote = stack.enter_context(
+        started(python("remote", "parts", "remote", node_port, tls, encryption))
+    )
     return remote.answer()["port"], {"edge": edge, "node": node, "remote": remote}
+
+
+def _ours_tls(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
+    """The same with both links in TLS: what `ours` over it says is the price."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    command = ("edge_tunnel", "tls", "init", "--dir", folder, "--name", "127.0.0.1")
+    subprocess.run([sys.executable, "-m", *command], check=True, stdout=subprocess.DEVNULL)
+    return _ours(stack, service, folder)
 
 
 PATHS: Final[dict[str, Callable[[ExitStack, int], tuple[int, dict[str, Process]]]]] = {
     "raw": _raw,
     "socat": _socat,
     "trio chain": _trio,
+    "plain": _plain,
     "ours": _ours,
+    "TLS": _ours_tls,
 }
 
 

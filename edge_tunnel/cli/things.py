@@ -1,0 +1,109 @@
+"""``edge-tunnel things``: the devices of the whole cluster."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from edge_tunnel.cli.arguments import Subparsers
+from edge_tunnel.cli.listing import View, add_listing, run_listing, seconds
+from edge_tunnel.cli.rates import Rate
+from edge_tunnel.cli.table import UNKNOWN, Column, age, size, speed
+from edge_tunnel.protocol.listing import ThingRow
+from edge_tunnel.remote.lists import Lister
+
+__all__ = ["VIEW", "add_parser", "run"]
+
+_EXAMPLES: Final = """\
+examples (with EDGE_TUNNEL_PROXY=ws://127.0.0.1:9100 and EDGE_TUNNEL_KEY set):
+  edge-tunnel things                          # all that are bound, at any node of the cluster
+  edge-tunnel things 'pump-*' --watch         # some, again every 2 s, until Ctrl-C
+  edge-tunnel things --json | jq -r 'select(.node == "a") | .thing'
+
+UP is what came from the device, DOWN what went to it: bytes of its tunnels since it was bound, and
+per second. Rates are measured over one second, or since the last look of --watch. ADDRESS is where
+its link comes from, as its node sees it: behind a balancer that is the balancer. SERVICES are what
+the device says that it offers.
+
+Any node can be asked; it asks the others. One that does not answer is named, and of its things
+everything but name, node and epoch is unknown (-).
+
+events of --json: thing, one a row (thing, node, epoch, since, address, services, tunnels, streams,
+from_edge, from_remote, from_edge_rate, from_remote_rate; null: not known), missing (node, reason);
+with --watch also sample (rows, missing) after each, and link_lost (reason)
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register ``things``."""
+    parser = subparsers.add_parser(
+        "things",
+        help="list the devices that are bound, at any node",
+        description="List the devices that are bound, at any node of the cluster.",
+        epilog=_EXAMPLES,
+    )
+    text = "names with * and ? in them; quote it (all)"
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help=text)
+    add_listing(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List."""
+    return run_listing(args, VIEW, args.pattern)
+
+
+def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:
+    if not row.known:
+        return [row.thing, row.node, UNKNOWN, UNKNOWN, str(row.epoch), *[UNKNOWN] * 6]
+    return [
+        row.thing,
+        row.node,
+        age(now - row.since_ms / 1000),
+        row.address or UNKNOWN,
+        str(row.epoch),
+        ",".join(row.services) or UNKNOWN,
+        str(row.streams),
+        size(row.from_edge),
+        size(row.from_remote),
+        speed(rate.from_edge),
+        speed(rate.from_remote),
+    ]
+
+
+def _data(row: ThingRow, rate: Rate) -> dict[str, object]:
+    known: dict[str, object] = {
+        "since": seconds(row.since_ms),
+        "address": row.address,
+        "services": row.services,
+        "tunnels": row.tunnels,
+        "streams": row.streams,
+        "from_edge": row.from_edge,
+        "from_remote": row.from_remote,
+        "from_edge_rate": rate.from_edge,
+        "from_remote_rate": rate.from_remote,
+    }
+    facts = known if row.known else dict.fromkeys(known)
+    return {"thing": row.thing, "node": row.node, "epoch": row.epoch, **facts}
+
+
+VIEW: Final = View(
+    event="thing",
+    ask=Lister.things,
+    columns=(
+        Column("THING", 99),
+        Column("NODE", 9),
+        Column("SINCE", 4),
+        Column("ADDRESS", 3),
+        Column("EPOCH", 1, right=True),
+        Column("SERVICES", 6),
+        Column("STREAMS", 5, right=True),
+        Column("UP", 2, right=True),
+        Column("DOWN", 2, right=True),
+        Column("UP/S", 8, right=True),
+        Column("DOWN/S", 8, right=True),
+    ),
+    cells=_cells,
+    data=_data,
+    nothing=("no device is bound", "as"),
+)

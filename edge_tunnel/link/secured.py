@@ -1,0 +1,157 @@
+"""TLS in a stream, without a turn of the scheduler for each record.
+
+trio's own `SSLStream` hands over one record of 16 KiB at a time, with two checkpoints for each, and
+writes one at a time: for bulk that is most of what TLS costs here. This one takes all the records
+that arrived, and writes a message as one. And when a handshake fails it sends the alert, which
+trio leaves in its buffer: without it the other end cannot say what was wrong with its certificate.
+
+What is left out: renegotiation (contexts forbid it, TLS 1.3 has none), and two tasks that write at
+once (a link has one that writes).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+from edge_tunnel.link.eager import EagerStream
+
+__all__ = ["Secured"]
+
+_READ: Final = 128 * 1024
+"""Bytes of one read from the network, and of one from us: as `SharedConnection` reads."""
+
+_RECORD: Final = 16 * 1024
+"""Bytes of a record's content (RFC 8446, section 5.1): OpenSSL hands out one at a time."""
+
+_MOST_ANSWERS: Final = 64 * 1024
+"""Bytes that TLS itself wants to say and that wait for our next write: answers to key updates,
+which a hostile peer can ask for without end."""
+
+
+class Secured(trio.abc.Stream):
+    """`handshake` first. One task may read and one may write."""
+
+    def __init__(
+        self, stream: trio.abc.Stream, context: ssl.SSLContext, host: str | None = None
+    ) -> None:
+        """`host`: whose client we are; None: we are the server.
+
+        Raises:
+          ValueError: `host` cannot be a name in a certificate.
+        """
+        if isinstance(stream, trio.SocketStream):
+            stream = EagerStream(stream, patient=True)
+        self._stream = stream
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=host is None, server_hostname=host
+        )
+        self._writing = False
+        self._failed: ssl.SSLError | None = None
+
+    async def handshake(self) -> None:
+        """Raises trio.BrokenResourceError, with an ssl.SSLError as its cause unless the network
+        failed; the other end has been told then."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError as error:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._flush()
+                raise trio.BrokenResourceError("the TLS handshake failed") from error
+            else:
+                await self._flush()
+                return
+
+    # -- the stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """b"" also where the other end left without TLS's goodbye: what is carried here has an
+        end of its own. Raises trio.BrokenResourceError with an ssl.SSLError as its cause."""
+        while (data := self._decrypted(max_bytes or _READ)) is None:
+            await self._fill()
+        return data
+
+    def _decrypted(self, most: int) -> bytes | None:
+        """All that is there; None: nothing yet."""
+        if self._failed is not None:
+            raise trio.BrokenResourceError("TLS failed") from self._failed
+        records: list[bytes] = []
+        size = 0
+        try:
+            while size < most:
+                record = self._tls.read(min(_RECORD, most - size))
+                if not record:  # the other end's goodbye
+                    return b"".join(records)
+                records.append(record)
+                size += len(record)
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b"".join(records)
+        except ssl.SSLError as error:
+            self._failed = error
+            if not records:
+                raise trio.BrokenResourceError("TLS failed") from error
+        return b"".join(records) if records else None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._writing = True  # and stays so if it is not finished: nothing can follow half a record
+        try:
+            with memoryview(data) as view:
+                sent = 0
+                while sent < len(view):
+                    sent += self._tls.write(view[sent:])
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError("TLS failed") from error
+        await self._flush()
+        self._writing = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Says goodbye, and does not wait for the answer."""
+        try:
+            if not self._writing:
+                with suppress(ssl.SSLError):
+                    self._tls.unwrap()
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._flush()
+        finally:
+            await self._stream.aclose()
+
+    async def _fill(self) -> None:
+        if self._outgoing.pending > _MOST_ANSWERS:
+            raise trio.BrokenResourceError("the peer makes TLS answer and does not read")
+        data = await self._stream.receive_some(_READ)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            await self._stream.send_all(data)
+
+    # -- the other end
+
+    def peer_fields(self) -> Mapping[str, Any]:
+        """What a verified certificate says, as `ssl.SSLSocket.getpeercert`; empty: none."""
+        return self._tls.getpeercert() or {}
+
+    def peer_certificate(self) -> bytes:
+        """The certificate itself, in DER. Raises ValueError if the other end showed none."""
+        raw = self._tls.getpeercert(binary_form=True)
+        if raw is None:
+            raise ValueError("the other end showed no certificate")
+        return raw

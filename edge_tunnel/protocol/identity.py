@@ -1,0 +1,89 @@
+"""Who a device is: an Ed25519 key that is its own, made at its first start and kept.
+
+The edge signs its part of every attach with it (agreement.py). A remote remembers the public half,
+so that nobody between the two can take the device's place. What people see and compare is the
+fingerprint: as OpenSSH writes one, ``SHA256:`` and the base64 of the hash, without padding.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+__all__ = ["Identity", "fingerprint_of", "is_fingerprint", "verifies"]
+
+_MARK = "SHA256:"
+
+
+class Identity:
+    """A device's private key."""
+
+    def __init__(self, key: Ed25519PrivateKey | None = None) -> None:
+        """A new one, if `key` is left out."""
+        self._key = Ed25519PrivateKey.generate() if key is None else key
+        self.public = self._key.public_key().public_bytes_raw()
+        """The public half, 32 bytes."""
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.fingerprint}>"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the public half, for people."""
+        return fingerprint_of(self.public)
+
+    def sign(self, text: bytes) -> bytes:
+        """The signature, 64 bytes."""
+        return self._key.sign(text)
+
+    @classmethod
+    def from_pem(cls, text: bytes) -> Identity:
+        """Raises ValueError: this is no Ed25519 private key in PEM without a passphrase."""
+        try:
+            key = serialization.load_pem_private_key(text, password=None)
+        except (TypeError, UnsupportedAlgorithm):  # the former: it has a passphrase
+            raise ValueError("the key cannot be used") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
+        return cls(key)
+
+    def to_pem(self) -> bytes:
+        """PKCS #8, without a passphrase: as ``openssl genpkey -algorithm ed25519`` writes it."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+
+def fingerprint_of(public: bytes) -> str:
+    """For a public key of 32 bytes."""
+    digest = base64.b64encode(hashlib.sha256(public).digest())
+    return _MARK + digest.decode().rstrip("=")
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether it has the form of one."""
+    digest = text.removeprefix(_MARK)
+    if digest == text or len(digest) != 43:
+        return False
+    try:
+        return (
+            base64.b64encode(base64.b64decode(digest + "=", validate=True)) == f"{digest}=".encode()
+        )
+    except (binascii.Error, ValueError):
+        return False
+
+
+def verifies(public: bytes, signature: bytes, text: bytes) -> bool:
+    """Whether the holder of the private half signed `text`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
