@@ -166,6 +166,9 @@ class Hops:
                 await self._connect(hop)
         except LinkLost as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug met by one hop is not the node's end
+            _log.exception("a hop to %s: internal error", hop.node)
+            problem = f"internal error ({type(error).__name__})"
         finally:
             if self._forget(hop):  # else it was left because nobody used it
                 self._backoffs.setdefault(hop.node, Backoff(self.settings.longest_wait))
