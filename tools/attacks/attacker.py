@@ -23,7 +23,9 @@ def main() -> None:
     """Attack until the time is over."""
     name, port, seconds = sys.argv[1:4]
     allow_open_files(2000)
-    target = Target(int(port), os.environ["EDGE_TUNNEL_KEY"])
+    # each at an address of its own: what one attack has used up is not to spare the node the next
+    source = f"127.0.1.{1 + list(ATTACKS).index(name)}"
+    target = Target(int(port), os.environ["EDGE_TUNNEL_KEY"], source)
     print(json.dumps({"event": "ready"}), flush=True)
     trio.run(_attack, name, target, float(seconds))
     print(json.dumps({"event": "done", "counts": dict(target.done)}), flush=True)

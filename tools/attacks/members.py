@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from attacks.wire import GONE, SOURCE, Target, greeted
+from attacks.wire import GONE, Target, greeted
 from edge_tunnel import EdgeTunnelError, open_remote
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
@@ -42,7 +42,7 @@ async def _slow_reader(target: Target) -> None:
 
     @asynccontextmanager
     async def dial(_url: str) -> AsyncIterator[Transport]:
-        stream = await trio.open_tcp_stream("127.0.0.1", target.port, local_address=SOURCE)
+        stream = await trio.open_tcp_stream("127.0.0.1", target.port, local_address=target.source)
         async with open_client(stream, host="n", path="/", peer="n", timeout=5) as transport:
             target.done["links"] += 1
             yield _Deaf(transport, deaf)

@@ -20,7 +20,7 @@ from edge_tunnel.protocol.greeting import SUBPROTOCOL
 __all__ = ["GONE", "SOURCE", "UPGRADE", "Target", "answer_of", "greeted", "raw", "websocket"]
 
 SOURCE: Final = "127.0.0.66"
-"""All attackers are at one address, which is not that of the honest ones (127.0.0.1)."""
+"""Where an attacker is: not at the address of the honest ones (127.0.0.1)."""
 
 GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, OSError, LinkLost)
 """What an attacker sees when the node has enough of him."""
@@ -40,15 +40,16 @@ class Target:
 
     port: int
     key: str = field(repr=False)
+    source: str = SOURCE
     done: Counter[str] = field(default_factory=Counter)
 
 
 @asynccontextmanager
-async def raw(target: Target, source: str = SOURCE) -> AsyncIterator[trio.SocketStream]:
+async def raw(target: Target) -> AsyncIterator[trio.SocketStream]:
     """A TCP connection. Raises one of `GONE`, and counts it, if the node ends it."""
     try:
         async with await trio.open_tcp_stream(
-            "127.0.0.1", target.port, local_address=source
+            "127.0.0.1", target.port, local_address=target.source
         ) as stream:
             target.done["connections"] += 1
             yield stream
