@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["MAX_NAME", "exactly", "matches", "name_problem"]
+__all__ = ["MAX_NAME", "exactly", "is_plain", "matches", "name_problem"]
 
 MAX_NAME = 256
 """Characters of a name or pattern; ThingWorx takes 100 for a thing's."""
@@ -28,7 +28,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _fits(name: str, pattern: str) -> bool:
     """Most patterns are plain names: of 10,000 devices each binds its own."""
-    if _SIGNS.isdisjoint(pattern):
+    if is_plain(pattern):
         return name == pattern
     return _compiled(pattern)(name) is not None
 
@@ -36,6 +36,11 @@ def _fits(name: str, pattern: str) -> bool:
 @lru_cache(maxsize=20_000)  # `fnmatch`'s own cache is smaller than a policy, and then has no effect
 def _compiled(pattern: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(fnmatch.translate(pattern)).match
+
+
+def is_plain(pattern: str) -> bool:
+    """Whether it fits one name alone, which is itself."""
+    return _SIGNS.isdisjoint(pattern)
 
 
 def exactly(name: str) -> str:

@@ -98,7 +98,7 @@ class Traffic:
         self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
-        self.lists = Lists(registry, self.routes)
+        self.lists = Lists(registry, self.routes, authority)
         self.hops: Hops | None = None
         self._binds = Pace(*_BINDS)
         self._binds_of_things = Pace(*_BINDS_OF_THING)
