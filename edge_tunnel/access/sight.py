@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from edge_tunnel.access.patterns import is_plain, matches
+from edge_tunnel.access.patterns import Names
 from edge_tunnel.access.policy import Policy
 
 __all__ = ["Sight"]
@@ -25,9 +25,8 @@ class Sight:
         self.review = min((each.until for each in rules if each.until is not None), default=math.inf)
         """Unix seconds from which it must be made anew."""
 
-        self._names = frozenset(filter(is_plain, things))
-        self._patterns = sorted(things - self._names)
+        self._things = Names(things)
 
     def covers(self, thing: str) -> bool:
         """Whether the user may know that there is this thing."""
-        return thing in self._names or matches(thing, self._patterns)
+        return thing in self._things
