@@ -2,9 +2,9 @@
 
 A node asks at four moments, each time anew: when an endpoint greets (`admit`), when an edge binds
 a thing (`may_bind`), when a remote attaches a tunnel, the first time and at each resume (`judge`),
-and after every change of keys or policy for all that lives already (`still`, `judge`). For each row of
-a list it asks whether the asker may know of it (`may_see`). What it
-routes on is what it asks about: there is no second place that decides.
+and after every change of keys or policy for all that lives already (`still`, `judge`). For each
+row of a list it asks whether the asker may know of it (`may_see`). What it routes on is what it
+asks about: there is no second place that decides.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ class Sight:
         rules = [each for each in policy.allows if each.services and each.is_for(user, now)]
         things = {thing for rule in rules for thing in rule.things}
         self.policy = policy
-        self.review = min((each.until for each in rules if each.until is not None), default=math.inf)
+        ends = [each.until for each in rules if each.until is not None]
+        self.review = min(ends, default=math.inf)
         """Unix seconds from which it must be made anew."""
 
         self._things = Names(things)

@@ -89,6 +89,7 @@ class OwnRows:
             sum(len(each.streams) for each in routes),
             account.from_edge + sum(each.from_edge for each in routes),
             account.from_remote + sum(each.from_remote for each in routes),
+            account.fingerprint,
         )
 
     def _tunnels(self, wanted: Fits) -> Iterator[TunnelRow]:

@@ -151,7 +151,7 @@ class Traffic:
         elif isinstance(frame, Unbind) and port.role == "edge":
             self._unbind(port, frame.thing)
         elif isinstance(frame, Offer) and port.role == "edge":
-            self.lists.ledger.offered(frame.thing, frame.services, port)
+            self.lists.ledger.offered(frame, port)
         elif isinstance(frame, Ask) and port.role != "edge":
             self.lists.asked(port, frame)
         elif isinstance(frame, Page) and port.is_hop:
