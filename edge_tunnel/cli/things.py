@@ -112,5 +112,5 @@ VIEW: Final = View(
     ),
     cells=_cells,
     data=_data,
-    nothing=("no device is bound", "as"),
+    nothing=("no device that you may use is bound", "as"),
 )

@@ -62,7 +62,7 @@ def test_nodes(environ: Bench, capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["things", "pump-*"], "no device is bound as pump-*"),
+        (["things", "pump-*"], "no device that you may use is bound as pump-*"),
         (["tunnels", "pump-1"], "no tunnel is open to pump-1"),
         (["nodes", "x"], "there is no node called x"),
     ],
