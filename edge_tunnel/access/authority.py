@@ -23,6 +23,7 @@ from edge_tunnel.access.rights import (
     Principal,
     ServiceOffer,
 )
+from edge_tunnel.access.sight import Sight
 from edge_tunnel.access.state import AccessState, ticket_key
 from edge_tunnel.access.store import Store, StoreAway
 from edge_tunnel.access.tickets import (
@@ -51,6 +52,10 @@ _NOT_YOUR_THING: Final = Denial(
 )
 
 
+_MAX_SIGHTS: Final = 1000
+"""Users of whom it is kept what they may see; more of them cost time, not memory."""
+
+
 def no_audit(kind: str, **data: Any) -> None:
     """For a node that keeps no audit log."""
 
@@ -72,6 +77,7 @@ class PolicyAuthority(Authority):
         self.audit = audit
         self.now = now
         self.state = AccessState()
+        self._sights: dict[str, Sight] = {}  # by user
         self._first = _first_admin(settings)
         store.on_change = self._look
         self._look()
@@ -205,6 +211,24 @@ class PolicyAuthority(Authority):
             return NOT_FOR_YOU
         principal = replace(principal, until=self.ends(principal))
         return decide(self.state.policy, principal, thing, service, self.now())
+
+    def may_see(self, principal: Principal, thing: str) -> bool:
+        """By the last policy that was understood here, as all that lives already."""
+        if principal.role != "remote" or self.still(principal) is not None:
+            return False
+        if principal.scope is not None:
+            policy, now = self.state.policy, self.now()
+            own = thing == principal.scope[0]
+            return own and isinstance(decide(policy, principal, *principal.scope, now), Grant)
+        return self._sight(principal.name).covers(thing)
+
+    def _sight(self, user: str) -> Sight:
+        sight, policy, now = self._sights.get(user), self.state.policy, self.now()
+        if sight is None or sight.policy is not policy or now >= sight.review:
+            if len(self._sights) >= _MAX_SIGHTS:
+                self._sights.clear()
+            sight = self._sights[user] = Sight(policy, user, now)
+        return sight
 
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:
         return self.state.policy.offers_of(thing)

@@ -98,7 +98,7 @@ class Traffic:
         self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
-        self.lists = Lists(registry, self.routes)
+        self.lists = Lists(registry, self.routes, authority)
         self.hops: Hops | None = None
         self._binds = Pace(*_BINDS)
         self._binds_of_things = Pace(*_BINDS_OF_THING)
@@ -151,7 +151,7 @@ class Traffic:
         elif isinstance(frame, Unbind) and port.role == "edge":
             self._unbind(port, frame.thing)
         elif isinstance(frame, Offer) and port.role == "edge":
-            self.lists.ledger.offered(frame.thing, frame.services, port)
+            self.lists.ledger.offered(frame, port)
         elif isinstance(frame, Ask) and port.role != "edge":
             self.lists.asked(port, frame)
         elif isinstance(frame, Page) and port.is_hop:

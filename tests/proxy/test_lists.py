@@ -165,6 +165,7 @@ async def test_a_tunnel_of_two_nodes_is_listed_once(
             assert all(50_000 < row.from_remote < 60_000 for row in tunnels)
             [thing] = things
             assert (thing.tunnels, thing.streams, thing.services) == (2, 1, ("echo",))
+            assert thing.fingerprint == site.edge.fingerprint
             assert thing.from_edge >= sum(row.from_edge for row in tunnels)
             assert [(row.node, row.tunnels, row.things) for row in nodes] == [
                 ("a", 2, 1),
