@@ -28,43 +28,48 @@ roles -> link -> protocol; tests/test_rooms.py holds that.
 
 from __future__ import annotations
 
-from edge_tunnel.access.rights import DevelopmentKey
-from edge_tunnel.config import (
-    ConfigFileError,
-    EdgeConfig,
-    Finding,
-    HttpProxy,
-    LinkSettings,
-    LoadedConfig,
-    Secret,
-    Server,
-    Service,
-    Severity,
-    TlsSettings,
-    TunnelSettings,
-    load_config,
-)
-from edge_tunnel.edge.edge import Edge, EdgeStatistics, open_edge
-from edge_tunnel.edge.identity_file import load_identity
-from edge_tunnel.errors import (
-    ConfigError,
-    EdgeTunnelError,
-    LinkLost,
-    LinkRefused,
-    LocalProtocolError,
-    ProtocolError,
-    RemoteProtocolError,
-    StreamRefused,
-    TunnelEnded,
-)
-from edge_tunnel.link.notices import Notice
-from edge_tunnel.link.streams import TunnelStream
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
 from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
-from edge_tunnel.protocol.identity import Identity
-from edge_tunnel.proxy.node import Node, NodeSettings
-from edge_tunnel.reasons import Reason
-from edge_tunnel.remote.known_things import KnownThings, known_things_path
-from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
+
+if TYPE_CHECKING:
+    from edge_tunnel.access.rights import DevelopmentKey
+    from edge_tunnel.config import (
+        ConfigFileError,
+        EdgeConfig,
+        Finding,
+        HttpProxy,
+        LinkSettings,
+        LoadedConfig,
+        Secret,
+        Server,
+        Service,
+        Severity,
+        TlsSettings,
+        TunnelSettings,
+        load_config,
+    )
+    from edge_tunnel.edge.edge import Edge, EdgeStatistics, open_edge
+    from edge_tunnel.edge.identity_file import load_identity
+    from edge_tunnel.errors import (
+        ConfigError,
+        EdgeTunnelError,
+        LinkLost,
+        LinkRefused,
+        LocalProtocolError,
+        ProtocolError,
+        RemoteProtocolError,
+        StreamRefused,
+        TunnelEnded,
+    )
+    from edge_tunnel.link.notices import Notice
+    from edge_tunnel.link.streams import TunnelStream
+    from edge_tunnel.protocol.identity import Identity
+    from edge_tunnel.proxy.node import Node, NodeSettings
+    from edge_tunnel.reasons import Reason
+    from edge_tunnel.remote.known_things import KnownThings, known_things_path
+    from edge_tunnel.remote.remote import Remote, RemoteStatistics, open_remote
 
 __all__ = [
     "ConfigError",
@@ -107,3 +112,58 @@ __all__ = [
     "open_edge",
     "open_remote",
 ]
+
+_PLACES: Final = {
+    "ConfigError": "errors",
+    "ConfigFileError": "config",
+    "DevelopmentKey": "access.rights",
+    "Edge": "edge.edge",
+    "EdgeConfig": "config",
+    "EdgeStatistics": "edge.edge",
+    "EdgeTunnelError": "errors",
+    "Finding": "config",
+    "HttpProxy": "config",
+    "Identity": "protocol.identity",
+    "KnownThings": "remote.known_things",
+    "LinkLost": "errors",
+    "LinkRefused": "errors",
+    "LinkSettings": "config",
+    "LoadedConfig": "config",
+    "LocalProtocolError": "errors",
+    "Node": "proxy.node",
+    "NodeSettings": "proxy.node",
+    "Notice": "link.notices",
+    "ProtocolError": "errors",
+    "Reason": "reasons",
+    "Remote": "remote.remote",
+    "RemoteProtocolError": "errors",
+    "RemoteStatistics": "remote.remote",
+    "Secret": "config",
+    "Server": "config",
+    "Service": "config",
+    "Severity": "config",
+    "StreamRefused": "errors",
+    "TlsSettings": "config",
+    "TunnelEnded": "errors",
+    "TunnelSettings": "config",
+    "TunnelStream": "link.streams",
+    "known_things_path": "remote.known_things",
+    "load_config": "config",
+    "load_identity": "edge.identity_file",
+    "open_edge": "edge.edge",
+    "open_remote": "remote.remote",
+}
+"""The module of each public name."""
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from its module at its first use.
+
+    A device imports no proxy then, and a command no more than it needs: half a second of processor
+    time and some MiB on a small gateway.
+    """
+    if name not in _PLACES:
+        raise AttributeError(f"module 'edge_tunnel' has no attribute {name!r}")
+    value: object = getattr(import_module(f"edge_tunnel.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value

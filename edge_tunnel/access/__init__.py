@@ -4,7 +4,7 @@
   Authority.
 * `keys`, `tickets`, `certificates`: what somebody shows, and what is kept of it. `patterns`: names.
 * `policy` is what `policy_reader` reads (through `strict`), `decide` decides by and `policy_diff`
-  compares.
+  compares; `sight` says which things a user may know of.
 * `store` is where rows are kept (`file_store`; `proxy.access_store` for a cluster), `state` what
   they mean.
 * `authority` answers a node from that, `administration` changes it.

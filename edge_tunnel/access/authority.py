@@ -25,6 +25,7 @@ from edge_tunnel.access.rights import (
     ServiceOffer,
 )
 from edge_tunnel.access.sessions import Sessions, Start
+from edge_tunnel.access.sight import Sight
 from edge_tunnel.access.state import AccessState, ticket_key
 from edge_tunnel.access.store import Conflict, Store, StoreAway, Write
 from edge_tunnel.access.tickets import (
@@ -55,6 +56,10 @@ _NOT_YOUR_THING: Final = Denial(
 )
 
 
+_MAX_SIGHTS: Final = 1000
+"""Users of whom it is kept what they may see; more of them cost time, not memory."""
+
+
 def no_audit(kind: str, **data: Any) -> None:
     """For a node that keeps no audit log."""
 
@@ -77,6 +82,7 @@ class PolicyAuthority(Authority):
         self.now = now
         self.state = AccessState()
         self.sessions = Sessions(store, now)
+        self._sights: dict[str, Sight] = {}  # by user
         self._first = _first_admin(settings)
         store.on_change = self._look
         self._look()
@@ -245,6 +251,24 @@ class PolicyAuthority(Authority):
 
     async def run(self) -> None:
         await self.sessions.run()
+
+    def may_see(self, principal: Principal, thing: str) -> bool:
+        """By the last policy that was understood here, as all that lives already."""
+        if principal.role != "remote" or self.still(principal) is not None:
+            return False
+        if principal.scope is not None:
+            policy, now = self.state.policy, self.now()
+            own = thing == principal.scope[0]
+            return own and isinstance(decide(policy, principal, *principal.scope, now), Grant)
+        return self._sight(principal.name).covers(thing)
+
+    def _sight(self, user: str) -> Sight:
+        sight, policy, now = self._sights.get(user), self.state.policy, self.now()
+        if sight is None or sight.policy is not policy or now >= sight.review:
+            if len(self._sights) >= _MAX_SIGHTS:
+                self._sights.clear()
+            sight = self._sights[user] = Sight(policy, user, now)
+        return sight
 
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:
         return self.state.policy.offers_of(thing)

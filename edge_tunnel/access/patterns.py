@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["MAX_NAME", "exactly", "matches", "name_problem"]
+__all__ = ["MAX_NAME", "Names", "exactly", "matches", "name_problem"]
 
 MAX_NAME = 256
 """Characters of a name or pattern; ThingWorx takes 100 for a thing's."""
@@ -36,6 +36,25 @@ def _fits(name: str, pattern: str) -> bool:
 @lru_cache(maxsize=20_000)  # `fnmatch`'s own cache is smaller than a policy, and then has no effect
 def _compiled(pattern: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(fnmatch.translate(pattern)).match
+
+
+class Names:
+    """All that fits one of many patterns, for who asks of thousands of names."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        every = frozenset(patterns)
+        self._plain = frozenset(filter(_SIGNS.isdisjoint, every))
+        # most are of the kind `pump-*`: a look into a set for each length of them
+        begins = {each for each in every if each[-1:] == "*" and _SIGNS.isdisjoint(each[:-1])}
+        self._begins = frozenset(each[:-1] for each in begins)
+        self._lengths = sorted({len(each) for each in self._begins})
+        rest = sorted(every - self._plain - begins)
+        self._rest = re.compile("|".join(map(fnmatch.translate, rest))).match if rest else None
+
+    def __contains__(self, name: str) -> bool:
+        if name in self._plain or any(name[:length] in self._begins for length in self._lengths):
+            return True
+        return self._rest is not None and self._rest(name) is not None
 
 
 def exactly(name: str) -> str:

@@ -63,10 +63,13 @@ class Allow:
 
     limits: Limits = field(default_factory=Limits)
 
+    def is_for(self, user: str, now: float) -> bool:
+        """Whether it is about this user, and in force now."""
+        return (self.until is None or now < self.until) and matches(user, self.users)
+
     def about(self, user: str, thing: str, now: float) -> bool:
         """Whether it gives this user anything on this thing now."""
-        in_time = self.until is None or now < self.until
-        return in_time and matches(user, self.users) and matches(thing, self.things)
+        return self.is_for(user, now) and matches(thing, self.things)
 
 
 @dataclass(frozen=True, kw_only=True)

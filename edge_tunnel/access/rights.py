@@ -2,8 +2,9 @@
 
 A node asks at four moments, each time anew: when an endpoint greets (`admit`), when an edge binds
 a thing (`may_bind`), when a remote attaches a tunnel, the first time and at each resume (`judge`),
-and after every change of keys or policy for all that lives already (`still`, `judge`). What it
-routes on is what it asks about: there is no second place that decides.
+and after every change of keys or policy for all that lives already (`still`, `judge`). For each
+row of a list it asks whether the asker may know of it (`may_see`). What it routes on is what it
+asks about: there is no second place that decides.
 """
 
 from __future__ import annotations
@@ -162,6 +163,13 @@ class Authority(ABC):
     def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:
         """Whether this remote may use this service of this thing now, and how far."""
 
+    @abstractmethod
+    def may_see(self, principal: Principal, thing: str) -> bool:
+        """Whether this remote may know that there is such a thing: lists show it no other.
+
+        Asked for every thing of a cluster at each list, so it must be cheap.
+        """
+
     def began(self, tunnel: bytes, now: float) -> float:  # noqa: ARG002
         """When a tunnel, which this node did not know, was opened, in Unix seconds.
 
@@ -206,3 +214,6 @@ class DevelopmentKey(Authority):
 
     def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:  # noqa: ARG002
         return Grant()
+
+    def may_see(self, principal: Principal, thing: str) -> bool:  # noqa: ARG002
+        return True

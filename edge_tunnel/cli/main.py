@@ -6,26 +6,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 import edge_tunnel
-from edge_tunnel.cli import (
-    audit,
-    check_config,
-    connect,
-    convert_config,
-    demo,
-    edge,
-    forget,
-    key,
-    nodes,
-    policy,
-    proxy,
-    things,
-    ticket,
-    tls,
-    tunnels,
-)
 from edge_tunnel.cli.arguments import Parser
 from edge_tunnel.cli.events import fit_to_show, json_line
 from edge_tunnel.cli.exits import TABLE, CommandFailed, Exit, exit_of_error
@@ -35,22 +19,23 @@ from edge_tunnel.link.groups import lone_error
 __all__ = ["main", "make_parser"]
 
 _COMMANDS: Final = (
-    proxy,
-    edge,
-    connect,
-    things,
-    tunnels,
-    nodes,
-    key,
-    ticket,
-    policy,
-    forget,
-    audit,
-    check_config,
-    convert_config,
-    tls,
-    demo,
+    "proxy",
+    "edge",
+    "connect",
+    "things",
+    "tunnels",
+    "nodes",
+    "key",
+    "ticket",
+    "policy",
+    "forget",
+    "audit",
+    "check-config",
+    "convert-config",
+    "tls",
+    "demo",
 )
+"""In the order of --help; each has its module."""
 
 _INTERRUPTED: Final = 130
 """128 + SIGINT, as a shell reports it: ended before the command could do it well."""
@@ -77,8 +62,11 @@ or see it all at once:
 """
 
 
-def make_parser() -> Parser:
-    """The whole command line."""
+def make_parser(words: Sequence[str] = ()) -> Parser:
+    """The command line: all of it, or of the command alone that the first word names.
+
+    No other command's module is imported then: a device starts in half the time.
+    """
     parser = Parser(
         prog="edge-tunnel",
         description="Remote access to devices behind NAT: TCP through one outbound WebSocket,\n"
@@ -88,8 +76,8 @@ def make_parser() -> Parser:
     version = f"edge-tunnel {edge_tunnel.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    for command in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+        import_module(f"edge_tunnel.cli.{command.replace('-', '_')}").add_parser(commands)
     return parser
 
 
@@ -109,7 +97,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str] | None) -> int:
     as_json = False
     try:
-        args = make_parser().parse_all(words)
+        words = sys.argv[1:] if words is None else words
+        args = make_parser(words).parse_all(words)
         as_json = getattr(args, "json", False) and not getattr(args, "stdio", False)
         with lone_error():
             code: int = args.run(args)

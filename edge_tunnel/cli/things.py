@@ -23,14 +23,18 @@ examples (with EDGE_TUNNEL_PROXY=ws://127.0.0.1:9100 and EDGE_TUNNEL_KEY set):
 UP is what came from the device, DOWN what went to it: bytes of its tunnels since it was bound, and
 per second. Rates are measured over one second, or since the last look of --watch. ADDRESS is where
 its link comes from, as its node sees it: behind a balancer that is the balancer. SERVICES are what
-the device says that it offers.
+the device says that it offers. FINGERPRINT (whole with --wide and --json) is whose identity it
+says it has, as it came through the nodes: connect checks the one that the device itself proves, and
+compare that with what the device prints at its start.
+
+An administrator's policy says who sees what: the things on which it gives you some service.
 
 Any node can be asked; it asks the others. One that does not answer is named, and of its things
 everything but name, node and epoch is unknown (-).
 
 events of --json: thing, one a row (thing, node, epoch, since, address, services, tunnels, streams,
-from_edge, from_remote, from_edge_rate, from_remote_rate; null: not known), missing (node, reason);
-with --watch also sample (rows, missing) after each, and link_lost (reason)
+from_edge, from_remote, from_edge_rate, from_remote_rate, fingerprint; null: not known), missing
+(node, reason); with --watch also sample (rows, missing) after each, and link_lost (reason)
 """
 
 
@@ -55,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:
     if not row.known:
-        return [row.thing, row.node, UNKNOWN, UNKNOWN, str(row.epoch), *[UNKNOWN] * 6]
+        return [row.thing, row.node, UNKNOWN, UNKNOWN, str(row.epoch), *[UNKNOWN] * 7]
     return [
         row.thing,
         row.node,
@@ -68,6 +72,7 @@ def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:
         size(row.from_remote),
         speed(rate.from_edge),
         speed(rate.from_remote),
+        row.fingerprint or UNKNOWN,
     ]
 
 
@@ -82,6 +87,7 @@ def _data(row: ThingRow, rate: Rate) -> dict[str, object]:
         "from_remote": row.from_remote,
         "from_edge_rate": rate.from_edge,
         "from_remote_rate": rate.from_remote,
+        "fingerprint": row.fingerprint or None,
     }
     facts = known if row.known else dict.fromkeys(known)
     return {"thing": row.thing, "node": row.node, "epoch": row.epoch, **facts}
@@ -102,8 +108,9 @@ VIEW: Final = View(
         Column("DOWN", 2, right=True),
         Column("UP/S", 8, right=True),
         Column("DOWN/S", 8, right=True),
+        Column("FINGERPRINT", 0),
     ),
     cells=_cells,
     data=_data,
-    nothing=("no device is bound", "as"),
+    nothing=("no device that you may use is bound", "as"),
 )

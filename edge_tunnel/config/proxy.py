@@ -13,6 +13,9 @@
     [limits]
     handshake_timeout = 10        # seconds
     max_unauthenticated = 256
+    max_unauthenticated_per_source = 32   # 0 behind a balancer: there all have one address
+    max_failures_per_source = 20  # refused keys of one address in a minute; 0 behind a balancer
+    memory = 536870912            # bytes that may wait for links that do not read
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
     admission_rate = 100          # new links a second; the others are told when to come back
@@ -112,6 +115,18 @@ class NodeLimits:
 
     max_unauthenticated: int = 256
     """Connections at once that have not shown a key yet."""
+
+    max_unauthenticated_per_source: int = 32
+    """Of them, from one IPv4 address or one /64 of IPv6; 0: no limit. Behind a balancer all come
+    from the balancer's address, so there it is 0."""
+
+    max_failures_per_source: int = 20
+    """Refused keys of one address in a minute: a person's attempts, and those of a few devices
+    with a wrong key behind one router. 0: no limit, as behind a balancer."""
+
+    memory: int = 512 * 1024 * 1024
+    """Bytes that may wait in this node for links that do not read, all together; beyond it the
+    tunnels that hold the most are ended. 0: no limit."""
 
     max_links: int = 20_000
     """Links at once, edges and remotes together."""
@@ -256,6 +271,9 @@ _TABLE = Table(
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
         _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
         _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
+        _rule("limits", "max_unauthenticated_per_source", Whole(low=0, high=1_000_000)),
+        _rule("limits", "max_failures_per_source", Whole(low=0, high=1_000_000)),
+        _rule("limits", "memory", Whole(low=0, high=2**50)),
         _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
         _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
         _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),

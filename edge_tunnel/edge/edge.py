@@ -157,7 +157,8 @@ class Edge(Endpoint):
         """For lists; nothing is opened by it."""
         if LISTS in self.features:
             for thing in things:
-                self.send(Offer(thing, offered(self._offered.names(thing))))
+                names = offered(self._offered.names(thing))
+                self.send(Offer(thing, names, self.fingerprint))
 
     def is_settled(self) -> bool:
         return self._bound >= set(self.config.things)

@@ -35,6 +35,11 @@ _BURST: Final = 1024 * 1024
 once would give it no other point to yield, and a turn for each message costs more than the message.
 """
 
+_TURN: Final = 64
+"""Messages that the reader takes before it lets the others have a turn: one read from a socket may
+hold 10,000 of the smallest, and a peer that floods would hold up all other links for as long as
+they take (seconds, measured with tools/attack on a busy machine)."""
+
 _GRACE: Final = 1.03
 """Parts of the silence after which the link is really ended; see `_read_messages`."""
 
@@ -125,6 +130,7 @@ class Link:
     async def _read_messages(
         self, on_message: Callable[[bytes], None], scope: trio.CancelScope
     ) -> None:
+        taken = 0
         while True:
             # moved only now and then: a deadline is a heap entry, and bulk is many messages; so
             # the link gets a little more, and never less: its next ping may be due just then
@@ -133,6 +139,9 @@ class Link:
             message = await self.transport.receive()
             self.last_received = trio.current_time()
             on_message(message)
+            taken += 1
+            if taken % _TURN == 0:
+                await trio.lowlevel.checkpoint()
 
     async def _write(self) -> None:
         burst = 0

@@ -56,6 +56,7 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     Welcome,
 )
+from edge_tunnel.protocol.identity import is_fingerprint
 from edge_tunnel.protocol.listing import (
     MAX_MISSING,
     MAX_ROWS,
@@ -119,6 +120,10 @@ def _offer(value: object) -> bool:
 
 def _answer(value: object) -> bool:
     return type(value) is bytes and len(value) == 160
+
+
+def _fingerprint(value: object) -> bool:
+    return value == "" or (type(value) is str and is_fingerprint(value))
 
 
 def _services(value: object) -> bool:
@@ -187,7 +192,7 @@ _COUNTS: Final[tuple[Check, ...]] = (_number, _number, _number)
 _ROWS: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     List.THINGS: (
         ThingRow,
-        (_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
+        (_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS, _fingerprint),
     ),
     List.TUNNELS: (
         TunnelRow,
@@ -220,7 +225,7 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.UNBIND: (Unbind, (_name, _number)),
     Kind.DRAIN: (Drain, (_number, _text)),
     Kind.JOIN: (Join, (_number, _number, _name, _name, _text, _number, _names)),
-    Kind.OFFER: (Offer, (_name, _names)),
+    Kind.OFFER: (Offer, (_name, _names, _fingerprint)),
     Kind.ASK: (Ask, (_number, _number, _list, _text)),
     Kind.PAGE: (Page, (_number, _number, _list, _rows, _missing, _flag)),
     Kind.SERVICES: (Services, (_name, _services)),
@@ -250,8 +255,9 @@ _GROWING: Final = (Hello, Welcome, Join)
 
 _KIND_OF: Final = {cls: int(kind) for kind, (cls, _) in _SPEC.items()}
 
-_MAY_LACK: Final = (_offer, _answer, _tag)
-"""Fields that are in the message of a sealed tunnel only: last ones, and empty in the frame."""
+_MAY_LACK: Final = (_offer, _answer, _tag, _fingerprint)
+"""Fields that only devices with an identity have, most of them those of sealed tunnels: last ones;
+where they are not in the message they are empty in the frame."""
 
 _LAST_MAY_LACK: Final = frozenset(cls for cls, checks in _SPEC.values() if checks[-1] in _MAY_LACK)
 

@@ -246,6 +246,8 @@ class Offer(NamedTuple):
 
     thing: str
     services: tuple[str, ...]
+    fingerprint: str = ""
+    """Of the device's identity; empty: it has none."""
 
 
 class Ask(NamedTuple):

@@ -76,6 +76,8 @@ class ThingRow(NamedTuple):
     """Bytes of the messages of its tunnels, those that ended since it was bound among them."""
 
     from_remote: int
+    fingerprint: str = ""
+    """Of the device's identity, as its edge says; empty if it did not say."""
 
 
 class TunnelRow(NamedTuple):

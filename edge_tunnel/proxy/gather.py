@@ -54,6 +54,7 @@ class Gather:
         now: float = 0.0,
         pull: Callable[[str, int], None] = lambda _node, _page: None,
         about: Callable[[Collection[str]], Iterator[Row]] = lambda _silent: iter(()),
+        shown: Callable[[Row], object] = lambda _row: True,
     ) -> None:
         """Nothing is asked before `start`.
 
@@ -64,12 +65,14 @@ class Gather:
           now: the moment, in seconds of any clock that goes on.
           pull: ``(node, page)``: ask that node for that page; it may call `missed` at once.
           about: rows of the map about nodes that are missing.
+          shown: whether a row of another node may be passed on.
         """
         self._ask = ask
         self._own: Iterator[Row] | None = own
         self._parts = {node: _Part(now + PATIENCE) for node in nodes}
         self._pull = pull
         self._about = about
+        self._shown = shown
         self._rest: Iterator[Row] | None = None  # the rows of `about`, once all others are done
         self._exhausted = False
         self._silent: dict[str, None] = {}
@@ -110,7 +113,8 @@ class Gather:
         part = self._parts.get(node)
         if part is None or part.ready is not None or page.page != part.next_page:
             return
-        part.ready, part.more, part.deadline = page.rows, page.more, math.inf
+        rows = tuple(filter(self._shown, page.rows))
+        part.ready, part.more, part.deadline = rows, page.more, math.inf
         for each in page.missing:  # itself
             self._miss(each.node, each.why)
 

@@ -13,6 +13,7 @@ are detached, their remotes ask again, and the next hop waits a little before it
 from __future__ import annotations
 
 import hmac
+import logging
 import math
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
@@ -38,6 +39,8 @@ from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
 __all__ = ["HopDial", "HopSettings", "Hops"]
+
+_log = logging.getLogger("edge_tunnel.proxy")
 
 HopDial: TypeAlias = Callable[[str], AbstractAsyncContextManager[Transport]]
 """Opens a transport to the node of this name, and makes sure that it is that node as far as
@@ -166,6 +169,9 @@ class Hops:
                 await self._connect(hop)
         except LinkLost as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug met by one hop is not the node's end
+            _log.exception("a hop to %s: internal error", hop.node)
+            problem = f"internal error ({type(error).__name__})"
         finally:
             if self._forget(hop):  # else it was left because nobody used it
                 self._backoffs.setdefault(hop.node, Backoff(self.settings.longest_wait))

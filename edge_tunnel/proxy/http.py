@@ -152,7 +152,9 @@ def _bearer(request: h11.Request) -> str:
 
 
 def _is_upgrade(request: h11.Request) -> bool:
-    return any(value.strip().lower() == "websocket" for value in _values(request, b"upgrade"))
+    # With another method the library would say nothing, and hold the place until its time is over.
+    wanted = any(value.strip().lower() == "websocket" for value in _values(request, b"upgrade"))
+    return wanted and request.method == b"GET"
 
 
 def _allowed(request: h11.Request, origins: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from edge_tunnel.protocol.frames import MAX_STREAMS, Kind
+from edge_tunnel.protocol.frames import MAX_STREAMS, Kind, Offer
 from edge_tunnel.proxy.port import Port
 
 __all__ = ["COUNTED", "Account", "Ledger", "LiveStreams"]
@@ -55,13 +55,14 @@ class LiveStreams:
 class Account:
     """What is kept for a thing as long as it is bound here."""
 
-    __slots__ = ("epoch", "from_edge", "from_remote", "port", "services", "since")
+    __slots__ = ("epoch", "fingerprint", "from_edge", "from_remote", "port", "services", "since")
 
     def __init__(self, port: Port, epoch: int, since: float) -> None:
         self.port = port
         self.epoch = epoch
         self.since = since  # seconds since 1970
         self.services: tuple[str, ...] = ()  # as the edge says
+        self.fingerprint = ""  # likewise
         self.from_edge = 0  # bytes of tunnels that are over; the others' are with their routes
         self.from_remote = 0
 
@@ -80,11 +81,11 @@ class Ledger:
         if known is None or (known.port, known.epoch) != (port, epoch):
             self.things[thing] = Account(port, epoch, now)
 
-    def offered(self, thing: str, services: tuple[str, ...], port: Port) -> None:
+    def offered(self, offer: Offer, port: Port) -> None:
         """The edge says what it offers for a thing; for one that it has not bound it is nothing."""
-        known = self.things.get(thing)
+        known = self.things.get(offer.thing)
         if known is not None and known.port is port:
-            known.services = services
+            known.services, known.fingerprint = offer.services, offer.fingerprint
 
     def unbound(self, thing: str, port: Port) -> None:
         """The port does not have the thing any more."""

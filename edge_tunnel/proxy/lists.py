@@ -2,6 +2,10 @@
 
 Never over two hops: what a hop asks for is answered from this node alone. An older node is not
 asked, because a frame that it does not know would end the hop, and so all tunnels that use it.
+
+A remote is shown the things that it may know of, and their tunnels, by the node that it asks: that
+one knows who it is. Rows that come over hops pass the same sieve as the node's own. Nodes are shown
+to all: who may have a link may know where to get one.
 """
 
 from __future__ import annotations
@@ -13,15 +17,16 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.rights import Authority
 from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Ask, Attached, Page
-from edge_tunnel.protocol.listing import LISTS, Missing
+from edge_tunnel.protocol.listing import LISTS, List, Missing, Row, TunnelRow
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.gather import PATIENCE, Gather
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.ledger import COUNTED, Ledger
-from edge_tunnel.proxy.own_rows import OwnRows
+from edge_tunnel.proxy.own_rows import Fits, OwnRows, fits
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Route, Routes
 from edge_tunnel.proxy.whereabouts import Whereabouts
@@ -32,6 +37,10 @@ _log = logging.getLogger("edge_tunnel.proxy")
 
 _MAX_OPEN: Final = {"remote": 1, "node": 64}
 """Lists at once. A new one takes the place of the oldest, which may be one that nobody reads."""
+
+
+def _is_shown(wanted: Fits, row: Row) -> object:
+    return wanted(row.thing if isinstance(row, TunnelRow) else row[0])
 
 
 class _Pages:
@@ -71,8 +80,9 @@ class _Question:
 class Lists:
     """What a node was asked for, and what it asks the others."""
 
-    def __init__(self, registry: Whereabouts, routes: Routes) -> None:
+    def __init__(self, registry: Whereabouts, routes: Routes, authority: Authority) -> None:
         """Set `hops` if there are other nodes."""
+        self._authority = authority
         self.ledger = Ledger()
         self.me: Callable[[], NodeInfo] = lambda: registry.me
         """What there is to say of this node at the moment."""
@@ -126,22 +136,31 @@ class Lists:
         mine = self._open.setdefault(port, {})
         if len(mine) >= _MAX_OPEN[port.role]:
             self._drop(mine.pop(next(iter(mine))))
-        own = self._own.rows(ask.list, ask.pattern, self.me)
+        wanted = self._wanted(port, ask)
         others = {} if port.is_hop or self.hops is None else dict(self._registry.nodes)
         others.pop(self._registry.me.name, None)
         gather = Gather(
             ask,
-            own,
+            self._own.rows(ask.list, wanted, self.me),
             others,
             now=trio.current_time(),
             pull=lambda node, page: self._pull(pages, ask, node, page),
-            about=partial(self._own.rows_about, ask.list, ask.pattern, others),
+            about=partial(self._own.rows_about, ask.list, wanted, others),
+            shown=partial(_is_shown, wanted),
         )
         pages = mine[ask.ask] = _Pages(port, gather)
         gather.start()
         if self.hops is not None and others:
             self.hops.start_soon(partial(self._keep_time, pages))
         return pages
+
+    def _wanted(self, port: Port, ask: Ask) -> Fits:
+        """What is asked for and may be told. The answer to a hop is sieved by the one who asks."""
+        asked_for, who = fits(ask.pattern), port.principal
+        if port.is_hop or ask.list == List.NODES:
+            return asked_for
+        assert who is not None
+        return lambda thing: asked_for(thing) and self._authority.may_see(who, thing)
 
     async def _keep_time(self, pages: _Pages) -> None:
         """Name the nodes that do not answer, until the list is made or given up."""

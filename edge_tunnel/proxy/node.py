@@ -35,10 +35,12 @@ from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
 from edge_tunnel.proxy.http import answer_http
+from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
+from edge_tunnel.proxy.sources import Sources, source_of
 from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -73,6 +75,15 @@ class NodeSettings:
 
     max_unauthenticated: int = 256
     """Connections that have not greeted yet; more are closed at once."""
+
+    max_unauthenticated_per_source: int = 32
+    """Of them, from one address (IPv6: one /64); 0: no limit, as behind a balancer."""
+
+    max_failures_per_source: int = 20
+    """Refused keys of one address in a minute; 0: no limit. Beyond it no key is looked at."""
+
+    memory: int = 512 * 1024 * 1024
+    """Bytes that may wait for links that do not read; then the biggest are cut. 0: no limit."""
 
     max_links: int = 20_000
     """Links at once, edges and remotes together."""
@@ -125,7 +136,7 @@ class Node:
         self.authority = authority
         if registry is None:
             registry = Registry(NodeInfo(settings.name, version=VERSION, started=time.time()))
-        self.traffic = Traffic(registry, authority, self.notices.emit, audit)
+        self.traffic = Traffic(registry, authority, self.notices.emit, audit, settings.memory)
         authority.on_change = self._judge_again
         self.traffic.lists.me = lambda: self._describe(registry.me)
         registry.on_renew = self._describe
@@ -133,6 +144,9 @@ class Node:
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
+        self._sources = Sources(settings.max_unauthenticated_per_source)
+        failures = settings.max_failures_per_source
+        self._failures = Pace(failures / 60, failures) if failures else None
         self._shown_out = Seldom(_log)
 
     def _make_hops(self, dial: HopDial) -> Hops:
@@ -221,10 +235,11 @@ class Node:
             await trio.serve_listeners(partial(self._accept, tls), listeners)
 
     async def _accept(self, tls: ServerContext | None, sock: trio.SocketStream) -> None:
-        if self._unauthenticated >= self.settings.max_unauthenticated:
+        peer, most = _peer_name(sock), self.settings.max_unauthenticated
+        if self._unauthenticated >= most or not self._sources.has_room(peer):
             sock.socket.close()
             return
-        await self.take(sock, _peer_name(sock), tls)
+        await self.take(sock, peer, tls)
 
     async def take(
         self, stream: trio.abc.Stream, peer: str, tls: ServerContext | None = None
@@ -234,6 +249,7 @@ class Node:
         `tls`: for the handshake that comes first; None: the stream is what it should be.
         """
         self._unauthenticated += 1
+        self._sources.enter(peer)
         greeted = trio.Event()
         try:
             if tls is None:
@@ -246,7 +262,12 @@ class Node:
                 await self._talk_http(secured, peer, greeted, certificate)
         finally:
             if not greeted.is_set():
-                self._unauthenticated -= 1
+                self._no_stranger(peer)
+
+    def _no_stranger(self, peer: str) -> None:
+        """It has greeted, or is gone."""
+        self._unauthenticated -= 1
+        self._sources.leave(peer)
 
     async def _talk_http(
         self,
@@ -288,11 +309,12 @@ class Node:
             return
         hello, principal = greeted_as
         if greeted is not None:
-            self._unauthenticated -= 1
+            self._no_stranger(transport.peer)
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
+        port.end = link.end
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
@@ -312,7 +334,7 @@ class Node:
         with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
             try:
                 hello = decode(await transport.receive())
-                answer = self._answer(hello)
+                answer = self._too_many_failures(transport.peer) or self._answer(hello)
                 if isinstance(hello, Hello) and isinstance(answer, Welcome):
                     who = await self.authority.admit(
                         shown(role=hello.role, key=hello.key, instance=hello.instance)
@@ -321,6 +343,8 @@ class Node:
                         answer = self._come_later(hello) or answer
                     else:
                         answer = Bye(who.reason, clip(who.text), 0)
+                        if who.reason is Reason.NOT_AUTHORISED:
+                            self._count_failure(transport.peer)
                     if isinstance(who, Principal) and isinstance(answer, Welcome):
                         await transport.send(encode(answer))
                         return hello, who
@@ -350,6 +374,20 @@ class Node:
             return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
         return answer_greeting(hello, self.settings.name, self.settings.demands)
 
+    def _too_many_failures(self, peer: str) -> Bye | None:
+        """Before any key is looked at: a guess costs the one who guesses, and not the node."""
+        if self._failures is None:
+            return None
+        wait = self._failures.wait(source_of(peer), trio.current_time())
+        if not wait:
+            return None
+        text = f"too many refused keys from your address: come again in {wait:.1f} s"
+        return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
+
+    def _count_failure(self, peer: str) -> None:
+        if self._failures is not None:
+            self._failures.spend(source_of(peer), trio.current_time())
+
     def _come_later(self, hello: Hello) -> Bye | None:
         """Asked last: who may not link at all takes nobody's place, nor a moment to come back.
 
@@ -372,6 +410,7 @@ class Node:
                 await trio.sleep(_CHECK)
                 self.traffic.guard.check(trio.current_time())
                 self._end_links()
+                self.traffic.relieve(self._links.values())
 
     def _judge_again(self) -> None:
         """Keys or policy have changed: what lost its right ends now."""

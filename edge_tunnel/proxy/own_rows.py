@@ -23,7 +23,7 @@ from edge_tunnel.proxy.whereabouts import Whereabouts
 __all__ = ["Fits", "OwnRows", "fits"]
 
 Fits: TypeAlias = Callable[[str], object]
-"""Whether a name is asked for."""
+"""Whether what has this name is asked for: a thing (of tunnels, too), or a node."""
 
 
 def fits(pattern: str) -> Fits:
@@ -44,9 +44,8 @@ class OwnRows:
         self._routes = routes
         self._ledger = ledger
 
-    def rows(self, what: int, pattern: str, me: Callable[[], NodeInfo]) -> Iterator[Row]:
+    def rows(self, what: int, wanted: Fits, me: Callable[[], NodeInfo]) -> Iterator[Row]:
         """Of this list. `me`: what there is to say of this node."""
-        wanted = fits(pattern)
         if what == List.THINGS:
             return self._things(wanted)
         if what == List.TUNNELS:
@@ -54,13 +53,12 @@ class OwnRows:
         return self._node(wanted, me)
 
     def rows_about(
-        self, what: int, pattern: str, nodes: Mapping[str, NodeInfo], silent: Collection[str]
+        self, what: int, wanted: Fits, nodes: Mapping[str, NodeInfo], silent: Collection[str]
     ) -> Iterator[Row]:
         """What the cluster knows of nodes that do not answer. Of tunnels: nothing.
 
         `nodes`: as they were when they were asked; meanwhile a lease may be over.
         """
-        wanted = fits(pattern)
         if what == List.THINGS and silent:
             for thing, claim in list(self._registry.things()):
                 if claim.node in silent and wanted(thing):
@@ -91,6 +89,7 @@ class OwnRows:
             sum(len(each.streams) for each in routes),
             account.from_edge + sum(each.from_edge for each in routes),
             account.from_remote + sum(each.from_remote for each in routes),
+            account.fingerprint,
         )
 
     def _tunnels(self, wanted: Fits) -> Iterator[TunnelRow]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from edge_tunnel.access.rights import Principal
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Frame
 from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.reasons import Reason
 
 if TYPE_CHECKING:
     from edge_tunnel.proxy.routes import Route
@@ -21,8 +22,8 @@ class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
-        "asks", "binds", "features", "is_hop", "outlet", "peer", "principal", "role", "routes",
-        "since", "software", "waiting",
+        "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "role",
+        "routes", "since", "software", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,9 @@ class Port:
         self.peer = peer
         self.outlet = outlet
         self.since = time.time()
+        self.end: Callable[[Reason, str, float], object] = lambda _reason, _text, _retry: None
+        """End the link: the reason, a text for its user, and seconds to stay away."""
+
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
         self.waiting: dict[

@@ -24,6 +24,7 @@ from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.window import MAX_WINDOW
+from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
@@ -53,17 +54,29 @@ _IN_ORDER: Final = (Kind.DATA, Kind.END)
 class StreamQueue:
     """Messages of one stream, one way, waiting for their turn at a port's outlet."""
 
-    __slots__ = ("_key", "_messages", "_route", "size")
+    __slots__ = ("_budget", "_key", "_messages", "_route", "size")
 
-    def __init__(self, route: Route, key: tuple[bool, int]) -> None:
+    def __init__(self, route: Route, key: tuple[bool, int], budget: Budget) -> None:
         self._route = route
         self._key = key
+        self._budget = budget
         self._messages: deque[bytes] = deque()
         self.size = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory."""
+        return self.size + OBJECT * len(self._messages)
 
     def append(self, message: bytes) -> None:
         self._messages.append(message)
         self.size += len(message)
+        self._budget.held += len(message) + OBJECT
+
+    def clear(self) -> None:
+        self._budget.held -= self.held
+        self._messages.clear()
+        self.size = 0
 
     def next_message(self) -> bytes | None:
         """For the outlet. An empty queue leaves the table."""
@@ -72,6 +85,7 @@ class StreamQueue:
             return None
         message = self._messages.popleft()
         self.size -= len(message)
+        self._budget.held -= len(message) + OBJECT
         return message
 
 
@@ -120,8 +134,14 @@ class Route:
 class Routes:
     """All tunnels of a node."""
 
-    def __init__(self, emit: Callable[..., None], recording: Recording | None = None) -> None:
+    def __init__(
+        self,
+        emit: Callable[..., None],
+        recording: Recording | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         """`emit(event, **data)` is told what happens to tunnels; `recording` is for the audit."""
+        self.budget = Budget(0) if budget is None else budget
         self._recording = recording or Recording()
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
@@ -155,16 +175,16 @@ class Routes:
         """A remote asks: make it the candidate, and let the edge decide."""
         route = self._routes.get(frame.tunnel)
         if route is None:
-            route = self._routes[frame.tunnel] = Route(frame)
-            self._by_thing.setdefault(route.thing, set()).add(route)
+            route = Route(frame)  # in the table when it has a candidate: what has none never leaves
         if frame.epoch <= route.epoch or frame.epoch in route.candidates:
             return  # late, or somebody else's: the owner asks again with a higher epoch
-        if len(route.candidates) >= MAX_CANDIDATES:
+        if len(route.candidates) >= MAX_CANDIDATES or _is_flooded(edge):
             return
         if frame.offer and SEALED not in edge.features:
             self._cannot_seal(frame, remote, edge)
-            self._tidy(route, "too old for end-to-end encryption")
             return
+        self._routes[frame.tunnel] = route
+        self._by_thing.setdefault(route.thing, set()).add(route)
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
         edge.routes.add(route)
@@ -236,20 +256,35 @@ class Routes:
             return  # the far end is away; a resume sends it again
         if head.kind in _IN_ORDER:
             self._enqueue(route, (towards_edge, head.stream), message, target)
-        elif target.outlet.urgent_size < MAX_URGENT * (HOP_SHARE if target.is_hop else 1):
-            target.outlet.push(message)
-        else:
+        elif _is_flooded(target):
             self._overrun(route, "a flood of control frames")
+        else:
+            target.outlet.push(message)
 
     def _enqueue(self, route: Route, key: tuple[bool, int], message: bytes, target: Port) -> None:
         queue = route.queues.get(key)
         if queue is None:
-            queue = route.queues[key] = StreamQueue(route, key)
+            queue = route.queues[key] = StreamQueue(route, key, self.budget)
         queue.append(message)
         if queue.size > MAX_QUEUE:
             self._overrun(route, f"stream {key[1]} sent past its credit")
         else:
             target.outlet.ready(queue)
+            if self.budget.is_over:
+                self.relieve()
+
+    def relieve(self) -> None:
+        """The node holds too much: end the tunnels that hold the most of it."""
+        held: dict[Port, dict[Route, int]] = {}
+        for route in self:
+            for (towards_edge, _), queue in route.queues.items():
+                port = route.edge if towards_edge else route.remote
+                if port is not None:
+                    tunnels = held.setdefault(port, {})
+                    tunnels[route] = tunnels.get(route, 0) + queue.held
+        for route in whom_to_cut(held, self.budget.excess):
+            text = "the node is short of memory, and most of it waits for this tunnel's reader"
+            self._overrun(route, text)
 
     def _overrun(self, route: Route, text: str) -> None:
         self.end(route, Reason.FLOW_CONTROL, text)
@@ -410,6 +445,7 @@ class Routes:
             port = route.edge if towards_edge else route.remote
             if port is not None:
                 port.outlet.discard(queue)
+            queue.clear()
         route.queues.clear()
 
     def _remove(self, route: Route, reason: int, text: str) -> None:
@@ -438,3 +474,8 @@ class Routes:
             namesakes.discard(route)
             if not namesakes:
                 del self._by_thing[route.thing]
+
+
+def _is_flooded(port: Port) -> bool:
+    """Whether no more control frames may be put there."""
+    return port.outlet.urgent_size >= MAX_URGENT * (HOP_SHARE if port.is_hop else 1)

@@ -11,7 +11,7 @@ that sent it is told, and knows better by then or waits until it does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import trio
@@ -44,13 +44,15 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     clip,
 )
+from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.lists import Lists
+from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
-from edge_tunnel.proxy.routes import Candidate, Routes
+from edge_tunnel.proxy.routes import MAX_URGENT, Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
@@ -59,6 +61,21 @@ __all__ = ["Traffic"]
 
 _MAX_BINDS: Final = 4096
 """Things that one edge may bind: a gateway with its sub-devices."""
+
+_BINDS: Final = (50.0, _MAX_BINDS + 1024.0)
+"""Of one link, a second and at once: a gateway binds all that it has, and then a change now and
+then. Each is a write to the registry."""
+
+_BINDS_OF_THING: Final = (5.0, 30.0)
+"""Of one thing, by whichever links may: a device that loses its link binds again, a few times a
+minute in a bad place."""
+
+_ATTACHES: Final = (100.0, 2048.0)
+"""Of one link, a second and at once, and each KiB of one counts as another: a technician's tunnels
+resume all together, and what an ATTACH names is kept until it is answered."""
+
+_MAX_TUNNELS: Final = 1024
+"""Of one remote's link, attaches included that are not answered."""
 
 
 class Traffic:
@@ -70,15 +87,22 @@ class Traffic:
         authority: Authority,
         emit: Callable[..., None],
         audit: Audit = NO_AUDIT,
+        memory: int = 0,
     ) -> None:
-        """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes."""
+        """`emit(event, **data)` is told what happens. Set `hops` if there are other nodes.
+
+        `memory`: bytes that may wait here for links; 0: no limit.
+        """
         self.registry = registry
         self.recording = Recording(audit)
-        self.routes = Routes(emit, self.recording)
+        self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
-        self.lists = Lists(registry, self.routes)
+        self.lists = Lists(registry, self.routes, authority)
         self.hops: Hops | None = None
+        self._binds = Pace(*_BINDS)
+        self._binds_of_things = Pace(*_BINDS_OF_THING)
+        self._attaches = Pace(*_ATTACHES)
         self._emit = emit
         registry.on_displaced = self._displaced
         registry.on_moved = self._moved
@@ -103,6 +127,8 @@ class Traffic:
 
     def lost(self, port: Port, reason: str) -> None:
         """The link or hop is gone."""
+        self._binds.forget(port)
+        self._attaches.forget(port)
         for thing in list(port.binds):
             self.lists.ledger.unbound(thing, port)
             if self.registry.unbind(thing, port):
@@ -125,7 +151,7 @@ class Traffic:
         elif isinstance(frame, Unbind) and port.role == "edge":
             self._unbind(port, frame.thing)
         elif isinstance(frame, Offer) and port.role == "edge":
-            self.lists.ledger.offered(frame.thing, frame.services, port)
+            self.lists.ledger.offered(frame, port)
         elif isinstance(frame, Ask) and port.role != "edge":
             self.lists.asked(port, frame)
         elif isinstance(frame, Page) and port.is_hop:
@@ -138,7 +164,8 @@ class Traffic:
         if isinstance(frame, Attach):
             if port.role == "edge":
                 raise RemoteProtocolError("Attach from the edge")
-            self._attach(port, frame, message)
+            if port.is_hop or self._has_room(port, frame, len(message)):
+                self._attach(port, frame, message)
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
             self.lists.attached(port, frame)
@@ -182,9 +209,18 @@ class Traffic:
             text = f"{_MAX_BINDS} things are bound"
             self._refuse_bind(port, frame.thing, 0, Reason.TOO_MANY, text)
             return
+        now = trio.current_time()
+        wait = self._binds.take(port, now)
+        if wait:
+            port.end(Reason.TOO_MANY, "too many binds on this link", wait)
+            return
         denial = self.guard.refuses_bind(port, frame.thing)
         if denial is not None:
             self._refuse_bind(port, frame.thing, 0, denial.reason, clip(denial.text))
+            return
+        wait = self._binds_of_things.take(frame.thing, now)  # of those who may, and nobody else
+        if wait:
+            port.end(Reason.TOO_MANY, f"{frame.thing} is bound again and again", wait)
             return
         holds, epoch, loser = self.registry.bind(frame.thing, frame.epoch, port)
         if not holds:
@@ -239,6 +275,19 @@ class Traffic:
             self.routes.displaced(port, thing)
 
     # -- attaching
+
+    def _has_room(self, port: Port, frame: Attach, size: int) -> bool:
+        """Whether the link may attach another tunnel now.
+
+        A resume that comes too fast is not refused, which would end its tunnel. It gets no answer,
+        and is asked again after some seconds, as the wire has it.
+        """
+        wait = self._attaches.take(port, trio.current_time(), 1 + size // 1024)
+        full = len(port.routes) >= _MAX_TUNNELS and self.routes.get(frame.tunnel) not in port.routes
+        if (wait or full) and frame.fresh:
+            text = f"too many tunnels: a link has {_MAX_TUNNELS}, and opens some a second"
+            self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
+        return not wait and not full
 
     def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
         """From a remote, or over a hop from a remote's node, which has judged it."""
@@ -295,3 +344,32 @@ class Traffic:
         else:
             self.waiting.lost(frame.thing, trio.current_time())
             self._wait(remote, frame, candidate.message)
+
+    # -- memory
+
+    def relieve(self, ports: Collection[Port]) -> None:
+        """Look at what the streams' queues are not; once a second is enough.
+
+        `ports`: the links. Those that read nothing of what they ask for are ended, and the biggest
+        ones if the node holds too much.
+        """
+        held = {port: _held_by(port) for port in ports}
+        for port, size in held.items():
+            if size > 2 * MAX_URGENT:
+                port.end(Reason.FLOW_CONTROL, "the answers are not read", 0.0)
+        budget = self.routes.budget
+        budget.others = sum(held.values())
+        if budget.is_over:
+            self.routes.relieve()
+        if budget.is_over:
+            for port in whom_to_cut({p: {p: size} for p, size in held.items()}, budget.excess):
+                port.end(Reason.TOO_MANY, "the node is short of memory", 0.0)
+
+
+def _held_by(port: Port) -> int:
+    """Bytes that wait for this port to read, or for the answer to what it asked."""
+    size = port.outlet.urgent_size
+    for route in port.routes:
+        asked = route.candidates.values()
+        size += sum(len(each.message) + OBJECT for each in asked if each.remote is port)
+    return size

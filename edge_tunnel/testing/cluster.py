@@ -7,7 +7,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import trio
@@ -216,7 +216,8 @@ class Cluster:
         if name in self.nodes:
             with trio.CancelScope() as scope:
                 self._serving[name].add(scope)
-                await serve()
+                with suppress(LinkLost):  # as a node's listener does
+                    await serve()
             self._serving.get(name, set()).discard(scope)
         if not near.stalled:
             near.cut()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
-from edge_tunnel.access.patterns import exactly, matches
+from edge_tunnel.access.patterns import Names, exactly, matches
 from edge_tunnel.access.policy import LIMITS, Allow, Limits, Policy, most_generous
 from edge_tunnel.access.policy_diff import differences
 from edge_tunnel.access.policy_reader import MAX_POLICY, read_policy
@@ -262,3 +262,13 @@ def test_patterns_are_those_of_the_shell(name: str, pattern: str) -> None:
     """As `fnmatch` has them, and an escaped name fits itself alone."""
     assert matches(name, (pattern,)) == fnmatchcase(name, pattern)
     assert matches(name, (exactly(pattern),)) == (name == pattern)
+
+
+TEXTS = st.text("ab*?[]!-", max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.lists(TEXTS, max_size=5))
+def test_many_patterns_at_once_are_each_of_them(name: str, patterns: list[str]) -> None:
+    """`Names` is `matches`, made for many names."""
+    assert (name in Names(patterns)) == matches(name, patterns)

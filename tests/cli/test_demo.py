@@ -62,6 +62,7 @@ async def test_it_survives_its_faults(tmp_path: Path, words: list[str]) -> None:
     assert _files(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C in the middle: no success, no child, no file."""
     with trio.fail_after(30):

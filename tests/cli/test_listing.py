@@ -13,6 +13,7 @@ import trio
 
 from edge_tunnel.cli.exits import Exit
 from edge_tunnel.cli.main import main
+from edge_tunnel.protocol.identity import is_fingerprint
 from edge_tunnel.testing.processes import THING, Child, our_command
 from tests.cli.conftest import Bench
 
@@ -41,6 +42,7 @@ def test_things(environ: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     [thing] = lines_of(capfd.readouterr().out)
     assert (thing["event"], thing["thing"], thing["node"]) == ("thing", THING, "node")
     assert thing["services"] == ["closed", "echo", "reset"]
+    assert is_fingerprint(thing["fingerprint"]) and row.endswith(thing["fingerprint"])
     assert thing["epoch"] > 10**12 and thing["address"].startswith("127.0.0.1:")
     assert 0 < thing["time"] - thing["since"] < 1000
 
@@ -60,7 +62,7 @@ def test_nodes(environ: Bench, capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["things", "pump-*"], "no device is bound as pump-*"),
+        (["things", "pump-*"], "no device that you may use is bound as pump-*"),
         (["tunnels", "pump-1"], "no tunnel is open to pump-1"),
         (["nodes", "x"], "there is no node called x"),
     ],

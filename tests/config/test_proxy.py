@@ -26,6 +26,9 @@ log_level = "debug"
 [limits]
 handshake_timeout = 2.5
 max_unauthenticated = 10
+max_unauthenticated_per_source = 0
+max_failures_per_source = 3
+memory = 1000000
 max_links = 20
 max_silence = 90
 admission_rate = 7
@@ -57,6 +60,9 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
         limits=NodeLimits(
             handshake_timeout=2.5,
             max_unauthenticated=10,
+            max_unauthenticated_per_source=0,
+            max_failures_per_source=3,
+            memory=1_000_000,
             max_links=20,
             max_silence=90.0,
             admission_rate=7,

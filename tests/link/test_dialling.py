@@ -177,6 +177,7 @@ async def test_client_certificate(ca: trustme.CA, ca_file: str, tmp_path: Path) 
             await greeted(port, tls=TlsSettings(ca_file=ca_file))
 
 
+@pytest.mark.slow
 async def test_files_that_are_replaced(
     ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,6 +43,40 @@ async def test_a_writer_that_never_waits_lets_others_have_a_turn() -> None:
     assert len(seen) > 20
 
 
+class Flooded(Transport):
+    """Always has another message, as a read of 128 KiB of the smallest frames has."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    async def send(self, message: bytes) -> None:  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> bytes:
+        self.given += 1
+        if self.given > 20_000:
+            raise LinkLost("over")
+        return b"x"
+
+
+async def test_a_flood_on_one_link_lets_others_have_a_turn() -> None:
+    """A peer that sends the smallest messages without end must not hold up all other links."""
+    transport = Flooded()
+    turns = 0
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_run_to_its_end, Link(transport, silence=10))
+            while transport.given < 20_000:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+    assert turns > 200
+
+
+async def _run_to_its_end(link: Link) -> None:
+    with pytest.raises(LinkLost, match="over"):
+        await link.run(lambda _message: None)
+
+
 async def _run(link: Link) -> None:
     await link.run(lambda _message: None)
 

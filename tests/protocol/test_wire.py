@@ -36,6 +36,7 @@ _TYPES: dict[codec.Check, str] = {
     codec._offer: "offer",
     codec._answer: "answer",
     codec._services: "services",
+    codec._fingerprint: "fingerprint",
 }
 
 

@@ -83,6 +83,9 @@ class Rules(Authority):
     def judge(self, principal: Principal, thing: str, service: str) -> Grant | Denial:
         return self.grants.get((principal.name, thing, service), NO)
 
+    def may_see(self, principal: Principal, thing: str) -> bool:
+        return any((user, seen) == (principal.name, thing) for user, seen, _ in self.grants)
+
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:  # noqa: ARG002
         return self.named
 

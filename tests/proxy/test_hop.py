@@ -512,6 +512,26 @@ async def test_a_node_that_cannot_be_reached(autojump_clock: trio.testing.MockCl
         assert lost[-1] - lost[0] > 5
 
 
+async def test_a_bug_met_by_one_hop_is_not_the_nodes_end(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tunnel's remote is told to ask again, the operator is told of the bug."""
+    async with cluster_of("a", "b") as cluster:
+        await bound(cluster, "b")
+        await trio.sleep(1)
+        hops = cluster.nodes["a"].hops
+        assert hops is not None
+        dial, hops._dial = hops._dial, lambda _node: 1 / 0  # type: ignore[assignment,return-value]
+        remote = await link(cluster, "a", "remote")
+        await remote.say(attach(1))
+        assert isinstance(await remote.hear(), Detached)
+        assert "ZeroDivisionError" in caplog.text
+        hops._dial = dial
+        await remote.say(attach(2))
+        assert await remote.silent()  # the edge has it, and a test's edge does not answer
+        assert cluster.nodes["a"].routes
+
+
 async def test_a_node_whose_lease_is_over_but_that_talks(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -97,6 +97,7 @@ async def test_a_websocket_goes_on(autojump_clock: trio.testing.MockClock, cut: 
         (get("/health/x"), 404),
         (get("*", "OPTIONS"), 404),
         (get("/health", "POST"), 405),
+        (UPGRADE.replace(b"GET", b"POST") + KEYS + b"\r\n", 404),  # no WebSocket, and no waiting
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", 400),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host

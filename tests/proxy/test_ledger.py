@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from edge_tunnel.protocol.frames import MAX_STREAMS, Kind
+from edge_tunnel.protocol.frames import MAX_STREAMS, Kind, Offer
+from edge_tunnel.protocol.identity import fingerprint_of
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.ledger import Ledger, LiveStreams
 from edge_tunnel.proxy.port import Port
+
+PRINT = fingerprint_of(bytes(32))
 
 
 def edge() -> Port:
@@ -62,12 +65,14 @@ def test_a_thing_has_an_account_while_it_is_bound() -> None:
     ledger.ended("t", 10, 20)
     ledger.bound("t", 1, one, 200.0)  # BIND said again
     assert (ledger.things["t"].since, ledger.things["t"].from_edge) == (100.0, 10)
-    ledger.offered("t", ("ssh",), one)
+    ledger.offered(Offer("t", ("ssh",)), one)
     assert ledger.things["t"].services == ("ssh",)
     ledger.bound("t", 2, other, 300.0)
-    ledger.offered("t", ("web",), one)
-    ledger.offered("u", ("web",), one)
-    assert not ledger.things["t"].services and len(ledger.things) == 1
+    ledger.offered(Offer("t", ("web",), PRINT), one)
+    ledger.offered(Offer("u", ("web",)), one)
+    assert not ledger.things["t"].services and not ledger.things["t"].fingerprint
+    ledger.offered(Offer("t", (), PRINT), other)
+    assert ledger.things["t"].fingerprint == PRINT and len(ledger.things) == 1
     ledger.unbound("t", one)
     assert (ledger.things["t"].since, ledger.things["t"].from_edge) == (300.0, 0)
     ledger.unbound("t", other)

@@ -165,6 +165,7 @@ async def test_a_tunnel_of_two_nodes_is_listed_once(
             assert all(50_000 < row.from_remote < 60_000 for row in tunnels)
             [thing] = things
             assert (thing.tunnels, thing.streams, thing.services) == (2, 1, ("echo",))
+            assert thing.fingerprint == site.edge.fingerprint
             assert thing.from_edge >= sum(row.from_edge for row in tunnels)
             assert [(row.node, row.tunnels, row.things) for row in nodes] == [
                 ("a", 2, 1),
@@ -283,7 +284,7 @@ class OldNode:
 
     async def take(self, transport: Transport, _names: None) -> None:
         assert isinstance(decode(await transport.receive()), Join)
-        await transport.send(encode(Welcome(1, "a", "edge_tunnel/0.0.9", ("drain",), "")))
+        await transport.send(encode(Welcome(1, "a", "edge_tunnel/0.1.0", ("drain",), "")))
         while True:
             frame = decode(await transport.receive())
             self.heard.append(frame)
@@ -299,7 +300,7 @@ async def test_an_older_node_is_not_asked(autojump_clock: trio.testing.MockClock
         async with lister_of(cluster, "b") as lister:
             for _ in range(2):
                 nodes, missing = await lister.nodes()
-                assert missing == [Missing("a", "does not list; it is edge_tunnel/0.0.9")]
+                assert missing == [Missing("a", "does not list; it is edge_tunnel/0.1.0")]
                 assert [(row.node, row.known) for row in nodes] == [("a", False), ("b", True)]
         assert not any(isinstance(frame, Ask) for frame in old.heard)
         assert cluster.nodes["b"].hops is not None

@@ -125,7 +125,13 @@ async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
             await far.send(encode(hello("edge", key="s3cret")))
             assert isinstance(decode(await far.receive()), Bye)
     assert shown == [
-        Credentials(role="edge", key="s3cret", certificate=certificate, address="192.0.2.7:4711")
+        Credentials(
+            role="edge",
+            key="s3cret",
+            certificate=certificate,
+            address="192.0.2.7:4711",
+            instance=bytes(16),
+        )
     ]
     assert "s3cret" not in repr(shown)
 

@@ -86,7 +86,8 @@ def write_config(folder: Path, urls: list[str], service_port: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("terminated", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "terminated"])
 async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
     """The edge's node goes, then the remote's, in the middle of transfers: every hash agrees."""
     size, streams = 8 * MIB, 6

@@ -52,7 +52,9 @@ async def break_things(bench: Bench, victim: str, rng: random.Random) -> None:
                 bench.cluster.cut(who)
 
 
-@pytest.mark.parametrize("websocket", [False, True], ids=["messages", "websocket"])
+@pytest.mark.parametrize(
+    "websocket", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["messages", "websocket"]
+)
 @pytest.mark.parametrize("victim", ["edge", "remote", "both", "node"])
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_cut_at_any_moment(

@@ -104,6 +104,7 @@ async def start_crowds(site: Site, options: argparse.Namespace, urls: Sequence[s
 async def stampede(options: argparse.Namespace, etcd: Etcd, folder: Path) -> None:
     """The whole story. Raises Failed."""
     limits = {"admission_rate": options.admission_rate, "admission_burst": options.admission_burst}
+    limits |= {"max_unauthenticated_per_source": 0, "max_failures_per_source": 0}  # one address
     async with open_site(folder) as site, open_plain_nursery() as nursery:
         nodes = [await start_node(site, name, etcd, limits) for name in _NAMES]
         try:

@@ -1,0 +1,71 @@
+"""The fuzz targets: on their seeds, on planted mistakes, and a seeded run of each."""
+
+from __future__ import annotations
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.protocol.codec import decode, peek
+from edge_tunnel.protocol.frames import Kind
+from tests.fuzz import targets
+from tests.fuzz.__main__ import fuzz
+from tests.fuzz.seeds import seeds
+from tests.fuzz.targets import TARGETS
+
+_SECONDS = 60
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "greeting"])
+def test_the_seeds_pass(name: str) -> None:
+    """What the fuzzer starts from is fine: golden messages, sample files, hostile requests."""
+    found = list(seeds(name))
+    assert found
+    for seed in found:
+        TARGETS[name](seed)
+
+
+@pytest.mark.slow
+def test_the_conversations_pass() -> None:
+    """Every golden frame behind a greeting leaves nothing in a node."""
+    for seed in seeds("greeting"):
+        TARGETS["greeting"](seed)
+
+
+def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that passes on every DATA, whatever is in it, does not agree with the endpoint."""
+    malformed = [seed for seed in seeds("frames") if _is_bad_data(seed)]
+    assert malformed
+    monkeypatch.setattr(targets, "check_data", lambda *_: None)
+    with pytest.raises(AssertionError, match="do not agree"):
+        for seed in malformed:
+            TARGETS["frames"](seed)
+
+
+def _is_bad_data(message: bytes) -> bool:
+    try:
+        route = peek(message)
+    except RemoteProtocolError:
+        return False
+    try:
+        decode(message)
+    except RemoteProtocolError:
+        return route.kind == Kind.DATA
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None,
+    reason="atheris is not installed: pip install 'edge-tunnel[fuzz]' (wheels: CPython 3.10-3.13)",
+)
+def test_a_seeded_run_of_each() -> None:
+    """A minute of new inputs for each target, two side by side: none fails."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        outcomes = list(pool.map(lambda name: fuzz(name, _SECONDS, seed=1), TARGETS))
+    for outcome in outcomes:
+        print(outcome)
+        assert outcome.code == 0, outcome.last_words
+        assert outcome.runs > 100, outcome.last_words

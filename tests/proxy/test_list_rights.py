@@ -1,0 +1,135 @@
+"""Lists by policy: a user is shown what he may reach, whichever node has it and is asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from edge_tunnel.protocol.frames import Bind, Bound, Offer, Welcome
+from edge_tunnel.remote.lists import Lister, open_lister
+from edge_tunnel.testing.cluster import Cluster, open_cluster
+from edge_tunnel.testing.transports import transport_pair
+from tests.access.test_authority import POLICY, ROOT, House
+from tests.proxy.test_node import TUNNEL, Peer, attach, attached, hello
+
+MORE = """
+[[allow]]
+users = ["boss"]
+things = ["*"]
+services = ["*"]
+"""
+
+
+class Plant:
+    """A cluster under a policy: pumps and a press at each node; the keys of its users."""
+
+    def __init__(self, cluster: Cluster, house: House) -> None:
+        self.cluster = cluster
+        self.house = house
+        self.keys: dict[str, str] = {}
+
+    async def link(self, node: str, role: str, key: str) -> Peer:
+        near, far = transport_pair()
+        self.cluster._nursery.start_soon(self.cluster.nodes[node].talk, far)
+        peer = Peer(near)
+        await peer.say(hello(role, key=key))
+        assert isinstance(await peer.hear(), Welcome)
+        return peer
+
+    async def edge(self, node: str, *things: str) -> Peer:
+        key, _ = await self.house.key("edge", f"edge-{node}", things=things)
+        edge = await self.link(node, "edge", key)
+        for thing in things:
+            await edge.say(Bind(thing, 5))
+            assert isinstance(await edge.hear(), Bound)
+            await edge.say(Offer(thing, ("ssh",)))
+        return edge
+
+    async def tunnel(self, edge: Peer, node: str, thing: str, number: int) -> Peer:
+        """One of the boss."""
+        remote = await self.link(node, "remote", self.keys["boss"])
+        tunnel = bytes([number]) + TUNNEL[1:]
+        await remote.say(attach(thing=thing)._replace(tunnel=tunnel))
+        await edge.hear()
+        await edge.say(attached()._replace(tunnel=tunnel))
+        await remote.hear()
+        return remote
+
+    @asynccontextmanager
+    async def lister(self, node: str, user: str) -> AsyncIterator[Lister]:
+        dial = self.cluster.dial_as("lister")
+        key = self.keys.get(user, user)
+        async with open_lister([f"mem://{node}"], key, dial) as lister:
+            yield lister
+
+
+@asynccontextmanager
+async def open_plant() -> AsyncIterator[Plant]:
+    house = await House().open()
+    await house.admin.push(POLICY + MORE, 1, "", ROOT)
+    with trio.fail_after(500):
+        async with open_cluster("a", "b", authority=lambda: house.authority) as cluster:
+            plant = Plant(cluster, house)
+            for user in ("anna", "boss", "nobody"):
+                plant.keys[user], _ = await house.key("remote", user)
+            for number, node in enumerate("ab"):
+                edge = await plant.edge(node, f"pump-{node}", f"press-{node}")
+                await plant.tunnel(edge, "a", f"pump-{node}", 10 + number)
+                await plant.tunnel(edge, "b", f"press-{node}", 20 + number)
+            await trio.sleep(0.1)
+            yield plant
+
+
+async def seen(lister: Lister) -> tuple[list[str], list[str], list[str]]:
+    """Names of things, things of tunnels, and nodes."""
+    things, tunnels, nodes = await lister.things(), await lister.tunnels(), await lister.nodes()
+    assert things.missing == tunnels.missing == nodes.missing == []
+    return (
+        [row.thing for row in things.rows],
+        [row.thing for row in tunnels.rows],
+        [row.node for row in nodes.rows],
+    )
+
+
+PUMPS, ALL = ["pump-a", "pump-b"], ["press-a", "press-b", "pump-a", "pump-b"]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize(("user", "names"), [("anna", PUMPS), ("boss", ALL), ("nobody", [])])
+async def test_a_user_is_shown_what_he_may_reach(
+    autojump_clock: trio.testing.MockClock, node: str, user: str, names: list[str]
+) -> None:
+    """Things and tunnels, of the node that is asked and of the others; nodes are for all."""
+    async with open_plant() as plant, plant.lister(node, user) as lister:
+        assert await seen(lister) == (names, names, ["a", "b"])
+        hidden = [row.thing for row in (await lister.things("press-*")).rows]
+        assert hidden == [name for name in names if name.startswith("press")]
+
+
+async def test_a_ticket_lists_its_thing(autojump_clock: trio.testing.MockClock) -> None:
+    """And no other, though its user might."""
+    async with open_plant() as plant:
+        ticket, _ = await plant.house.admin.new_ticket("boss", "press-b", "ssh", None, ROOT)
+        async with plant.lister("a", ticket) as lister:
+            assert await seen(lister) == (["press-b"], ["press-b"], ["a", "b"])
+
+
+async def test_a_silent_node_gives_nothing_away(autojump_clock: trio.testing.MockClock) -> None:
+    """What the map knows of its things passes the same sieve."""
+    async with open_plant() as plant, plant.lister("a", "anna") as lister:
+        plant.cluster.freeze("b")
+        rows, missing = await lister.things()
+        assert [(row.thing, row.known) for row in rows] == [("pump-a", True), ("pump-b", False)]
+        assert [each.node for each in missing] == ["b"]
+
+
+async def test_a_right_that_goes_takes_its_rows(autojump_clock: trio.testing.MockClock) -> None:
+    """Also from a user whose link stays, and who looks again."""
+    async with open_plant() as plant, plant.lister("b", "anna") as lister:
+        assert (await seen(lister))[0] == PUMPS
+        await plant.house.admin.push(POLICY.replace("pump-*", "press-a") + MORE, 2, "", ROOT)
+        assert (await seen(lister))[0] == ["press-a"]
