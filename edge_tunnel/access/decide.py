@@ -41,7 +41,9 @@ def decide(
     ends = [rule.until for rule in fitting]
     until = _earliest(None if None in ends else _latest(ends), principal.until)
     review = _earliest(*ends, until)
-    return Grant(until=until, review=review, **{name: getattr(limits, name) for name in LIMITS})
+    how_far = {name: getattr(limits, name) for name in LIMITS}
+    shown = policy.fingerprints.get(thing, "")
+    return Grant(until=until, review=review, fingerprint=shown, **how_far)
 
 
 def _is_over(principal: Principal, now: float) -> bool:

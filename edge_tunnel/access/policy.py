@@ -90,6 +90,9 @@ class Policy:
     revoked_certificates: frozenset[str] = frozenset()
     """Fingerprints: SHA-256, hex in small letters."""
 
+    fingerprints: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Of devices' identities, by thing, as ``edge-tunnel things`` shows them."""
+
     groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict, hash=False)
     """``users`` and ``things``, by name: for people; the rules need them no more."""
 

@@ -17,6 +17,7 @@ def differences(old: Policy, new: Policy) -> tuple[str, ...]:
         *_changed(map(_offer, old.offers), map(_offer, new.offers)),
         *_changed(_limits("limits", old.limits), _limits("limits", new.limits)),
         *_changed(_revoked(old), _revoked(new)),
+        *_changed(_devices(old), _devices(new)),
     ]
     return tuple(lines)
 
@@ -53,6 +54,11 @@ def _parts(limits: Limits) -> Iterator[str]:
 
 def _revoked(policy: Policy) -> Iterator[str]:
     yield from (f"certificate {each} revoked" for each in sorted(policy.revoked_certificates))
+
+
+def _devices(policy: Policy) -> Iterator[str]:
+    for thing, fingerprint in sorted(policy.fingerprints.items()):
+        yield f"device {thing} shows {fingerprint}"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -32,6 +32,7 @@ takes). etcd takes 1.5 MiB in one request; every node keeps the last versions in
 
 _YEAR: Final = 366 * 86_400
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+_DEVICE: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]")
 
 Groups = Mapping[str, tuple[str, ...]]
 
@@ -89,12 +90,14 @@ class _Policy:
         offers = top.take("services", self._offers) or ()
         allows = top.take("allow", self._allows) or ()
         revoked = top.take("revoked_certificates", self._fingerprints) or ()
+        devices = top.take("fingerprints", self._devices) or {}
         top.finish()
         return Policy(
             allows=allows,
             offers=offers,
             limits=limits,
             revoked_certificates=frozenset(revoked),
+            fingerprints=devices,
             groups=self._groups,
         )
 
@@ -191,6 +194,21 @@ class _Policy:
         if users is None or things is None or services is None:
             return None
         return Allow(users=users, things=things, services=services, until=until, limits=limits)
+
+    def _devices(self, node: Node, path: str) -> Mapping[str, str] | None:
+        keys = self._reader.group(node, path)
+        if keys is None:
+            return None
+        read = {thing: self._device(value, at) for thing, value, at in keys}
+        return {thing: shown for thing, shown in read.items() if shown is not None}
+
+    def _device(self, node: Node, path: str) -> str | None:
+        text = self._reader.text(node, path)
+        if text is not None and not _DEVICE.fullmatch(text):
+            hint = "write it as edge-tunnel things --wide shows it: SHA256:..."
+            self._reader.wrong(node, path, "is not the fingerprint of a device", hint)
+            return None
+        return text
 
     def _fingerprints(self, node: Node, path: str) -> tuple[str, ...] | None:
         return self._reader.items(node, path, self._fingerprint)

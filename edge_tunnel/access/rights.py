@@ -111,6 +111,9 @@ class Grant:
     max_streams: int | None = None
     """Streams of one tunnel at once."""
 
+    fingerprint: str = ""
+    """What the device's identity shows, if the policy says so; "": nothing is said."""
+
     tunnels_per_minute: float | None = None
     """Tunnels that this principal may open, on this node."""
 

@@ -238,7 +238,7 @@ _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.CLOSE: (Close, (*_OF_TUNNEL, _number, _text)),
     Kind.PROBE: (Probe, (*_OF_TUNNEL, _number, _tag)),
     Kind.ECHO: (Echo, (*_OF_TUNNEL, _number, _tag)),
-    Kind.GRANT: (Grant, (*_OF_TUNNEL, _number, _number, _text)),
+    Kind.GRANT: (Grant, (*_OF_TUNNEL, _number, _number, _text, _fingerprint)),
     Kind.DATA: (Data, (*_OF_STREAM, _number, _bulk)),
     Kind.CREDIT: (Credit, (*_OF_STREAM, _number, _number, _tag)),
     Kind.END: (End, (*_OF_STREAM, _number, _tag)),

@@ -357,6 +357,9 @@ class Grant(NamedTuple):
     token: str
     """To be shown as the key from now on: a ticket is good for one greeting."""
 
+    fingerprint: str = ""
+    """Of the device, by the policy: for a remote that does not know the device yet."""
+
     def __repr__(self) -> str:
         what = f"max_streams={self.max_streams} ends_ms={self.ends_ms}"
         return f"Grant({self.tunnel.hex()[:8]} {what}, token hidden)"

@@ -126,8 +126,9 @@ class Guard:
         left = permit.ends - self._clock()
         ends = 0 if left == math.inf else min(max(int(left * 1000), 1), _LONGEST_MS)
         token = permit.principal.session
-        if "grants" in port.features and (streams or ends or token):
-            port.send(frames.Grant(tunnel, 0, epoch, streams, ends, token))
+        shown = permit.grant.fingerprint
+        if "grants" in port.features and (streams or ends or token or shown):
+            port.send(frames.Grant(tunnel, 0, epoch, streams, ends, token, shown))
 
     def _deny(self, port: Port, denial: Denial, event: str, **about: object) -> None:
         assert port.principal is not None

@@ -17,6 +17,7 @@ import secrets
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from edge_tunnel.errors import TunnelEnded
 from edge_tunnel.link.oserrors import in_words
@@ -24,6 +25,8 @@ from edge_tunnel.protocol.identity import is_fingerprint
 from edge_tunnel.reasons import Reason
 
 __all__ = ["KnownThings", "known_things_path"]
+
+_POLICY: Final = "the policy"
 
 _log = logging.getLogger("edge_tunnel.remote")
 
@@ -49,6 +52,14 @@ class KnownThings:
         self.path = None if path is None else Path(path)
         self._expected = dict(expected or {})
         self._seen: dict[str, str] = {}
+        self._named: dict[str, str] = {}  # by the policy
+
+    def by_policy(self, thing: str, fingerprint: str) -> None:
+        """A node says that the policy names this: it counts until the thing was seen.
+
+        Only until then: a node that was broken into must not be able to replace what is known.
+        """
+        self._named[thing] = fingerprint
 
     def check(self, thing: str, fingerprint: str) -> bool:
         """A thing showed this. Returns whether it was not known before, and is now.
@@ -57,6 +68,8 @@ class KnownThings:
           TunnelEnded: another fingerprint is known; or the file cannot be read.
         """
         known = self._known(thing)
+        if known is None and self._named.get(thing, fingerprint) != fingerprint:
+            known = self._named[thing], _POLICY
         if known is None:
             self._remember(thing, fingerprint)
             known = self._known(thing)  # somebody else may have been faster
@@ -120,6 +133,12 @@ class KnownThings:
 
 
 def _changed(thing: str, shown: str, known: str, where: str) -> str:
+    if where == _POLICY:
+        return (
+            f"{thing} shows the fingerprint {shown}, and the policy names {known}: if the device "
+            "was replaced, an administrator corrects the policy; if not, somebody is between you "
+            "and it"
+        )
     if not where:
         return f"{thing} shows the fingerprint {shown}, and not the expected {known}"
     return (

@@ -224,6 +224,8 @@ class Remote(Endpoint):
         """How far the policy lets the tunnel go."""
         assert isinstance(tunnel, RemoteTunnel)
         tunnel.max_streams = frame.max_streams or MAX_STREAMS
+        if frame.fingerprint and self.known_things is not None:
+            self.known_things.by_policy(tunnel.thing, frame.fingerprint)
         if frame.token:
             self.settings = replace(self.settings, key=frame.token)
         self.notices.emit(

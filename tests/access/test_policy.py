@@ -98,6 +98,7 @@ RULE = '[[allow]]\nusers = ["a"]\nthings = ["t"]\nservices = ["s"]\n'
         ("format = 1\n[[services]]\nname = 's*'\nport = 1", 3, "services[0].name", "not a pattern"),
         ("format = 1\n[[services]]\nname = 's'\nport = 0", 4, "services[0].port", "out of range"),
         ("format = 1\nrevoked_certificates = ['ab']", 2, "revoked_certificates[0]", "SHA-256"),
+        ("format = 1\n[fingerprints]\nd = 'ab'", 3, "fingerprints.d", "things --wide"),
         ("format = 1\nformat = 1", 2, "", "overwrite"),
         (
             "format = 1\n" + RULE.replace('"a"', '"' + "*a" * 9 + '"'),

@@ -455,6 +455,25 @@ async def test_who_does_not_know_of_grants_is_not_sent_them(autojump_clock: obje
             assert await remote.hear() == attached(len(features) + 1)
 
 
+@pytest.mark.parametrize("key", ["alice", "ticket"])
+async def test_the_policy_names_a_device_before_it_was_seen(
+    autojump_clock: object, key: str
+) -> None:
+    """At the first use; what a remote knows already, a node cannot change."""
+    other = "SHA256:" + "A" * 43
+    async with ruled("a") as (cluster, rules):
+        rules.allow("alice", fingerprint=other)
+        async with ends(cluster, key) as (edge, remote):
+            with pytest.raises(TunnelEnded, match="the policy names SHA256:AAA") as caught:
+                await remote.open_stream("t", "ssh")
+            assert caught.value.reason is Reason.IDENTITY
+            rules.allow("alice", fingerprint=edge.fingerprint)
+            await exchange(await remote.open_stream("t", "ssh"))
+            await remote.close_tunnel(next(iter(remote.tunnels.values())), linger=0)  # type: ignore[arg-type]
+            rules.allow("alice", fingerprint=other)
+            await exchange(await remote.open_stream("t", "ssh"))
+
+
 # -- the device has the last word
 
 
