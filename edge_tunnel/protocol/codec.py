@@ -307,6 +307,8 @@ def decode(message: bytes) -> Frame:
     for name, check, value in zip(cls._fields, checks, known, strict=False):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
+    if message[1] >= FIRST_TUNNEL_KIND:
+        _check_head(message)
     frame = cls(*known)
     if cls is Page:
         frame = _page(frame)
@@ -315,6 +317,13 @@ def decode(message: bytes) -> Frame:
     elif cls is Services:
         frame = frame._replace(services=tuple(ServiceOffer(*each) for each in frame.services))
     return cast("Frame", frame)
+
+
+def _check_head(message: bytes) -> None:
+    """Refuse what a node would refuse: msgpack has more than one form for a number."""
+    head = peek(message)
+    if head.kind == Kind.DATA:
+        check_data(message, head)
 
 
 def _page(frame: Page) -> Page:

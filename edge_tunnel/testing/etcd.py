@@ -24,7 +24,7 @@ from edge_tunnel.proxy.etcd import Endpoint
 __all__ = ["Etcd", "Member", "free_port", "open_etcd"]
 
 _READY: Final = b"ready to serve client requests"
-_START: Final = 30.0
+_START: Final = 60.0
 """Seconds for a start: a single member needs about one, three on a busy machine several."""
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from edge_tunnel import Remote, open_remote
+from edge_tunnel import Reason, Remote, TunnelEnded, TunnelStream, open_remote
 from edge_tunnel.proxy.directory import Claim
 from edge_tunnel.proxy.etcd import EngineError, EtcdClient
 from edge_tunnel.proxy.rows import Keys, thing_claim
@@ -78,7 +78,7 @@ class Stage:
         assert self._talks is not None
         begun = [Conversation() for _ in range(count)]
         for conversation in begun:
-            stream = await remote.open_stream(thing, "echo")
+            stream = await _stream(remote, thing)
             self._talks.start_soon(conversation.hold, stream, self.over)
         self.conversations += begun
         return begun
@@ -139,6 +139,16 @@ class Stage:
                         await watch.receive()
             except EngineError:  # it is just coming back
                 await trio.sleep(0.1)
+
+
+async def _stream(remote: Remote, thing: str) -> TunnelStream:
+    """A stream; a node hears of a new thing by its watch, milliseconds after the device does."""
+    while True:
+        try:
+            return await remote.open_stream(thing, "echo")
+        except TunnelEnded as ended:
+            if ended.reason is not Reason.NO_SUCH_THING:
+                raise
 
 
 def _claims(rows: Mapping[str, str]) -> dict[str, Claim]:
