@@ -107,10 +107,11 @@ async def run(options: dict[str, Any]) -> None:
     crowd = Crowd()
     dial = thin_dial(edge_tunnel.LinkSettings().connect_timeout)
     async with open_plain_nursery() as nursery:
+        identity = edge_tunnel.Identity()  # one for all: nobody opens a tunnel
         for number in range(options["first"], options["first"] + options["count"]):
             order = rng.sample(options["urls"], len(options["urls"]))
             config = config_of(number, order, options)
-            edge = edge_tunnel.Edge(config, {}, lambda _: dial, nursery)
+            edge = edge_tunnel.Edge(config, {}, lambda _: dial, nursery, identity)
             edge.notices.call(partial(crowd.on_notice, number))
             nursery.start_soon(edge.run)
         nursery.start_soon(crowd.report)
