@@ -8,7 +8,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 import trio
 
@@ -50,7 +51,8 @@ _ELSEWHERE: Final = (Reason.SHUTTING_DOWN, Reason.TOO_MANY)
 AnyRow = TypeVar("AnyRow", ThingRow, TunnelRow, NodeRow)
 
 
-class Sample(NamedTuple, Generic[AnyRow]):
+@dataclass(frozen=True)
+class Sample(Generic[AnyRow]):
     """A list as it was at one moment."""
 
     rows: list[AnyRow]

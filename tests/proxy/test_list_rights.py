@@ -122,9 +122,12 @@ async def test_a_silent_node_gives_nothing_away(autojump_clock: trio.testing.Moc
     """What the map knows of its things passes the same sieve."""
     async with open_plant() as plant, plant.lister("a", "anna") as lister:
         plant.cluster.freeze("b")
-        rows, missing = await lister.things()
-        assert [(row.thing, row.known) for row in rows] == [("pump-a", True), ("pump-b", False)]
-        assert [each.node for each in missing] == ["b"]
+        sample = await lister.things()
+        assert [(row.thing, row.known) for row in sample.rows] == [
+            ("pump-a", True),
+            ("pump-b", False),
+        ]
+        assert [each.node for each in sample.missing] == ["b"]
 
 
 async def test_a_right_that_goes_takes_its_rows(autojump_clock: trio.testing.MockClock) -> None:

@@ -30,7 +30,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.listing import List, Missing, NodeRow, ThingRow, TunnelRow
 from edge_tunnel.proxy.gather import MAX_DUE
-from edge_tunnel.remote.lists import Lister, open_lister
+from edge_tunnel.remote.lists import Lister, Sample, open_lister
 from edge_tunnel.testing.cluster import KEY, Cluster
 from edge_tunnel.testing.transports import transport_pair
 from tests.proxy.test_hop import across, cluster_of, hop, link
@@ -82,7 +82,8 @@ async def test_things_of_the_whole_cluster(
         await bound(cluster, "a", "pump-1", "pump-2", services=("ssh", "web"))
         await bound(cluster, "b", "valve-1")
         async with lister_of(cluster, asked) as lister:
-            rows, missing = await lister.things()
+            sample = await lister.things()
+            rows, missing = sample.rows, sample.missing
             assert missing == []
             assert [(row.thing, row.node, row.epoch, row.known) for row in rows] == [
                 ("pump-1", "a", 5, True),
@@ -110,7 +111,8 @@ async def test_ten_thousand_things(autojump_clock: trio.testing.MockClock) -> No
             for name in others:  # a link for each would take half a minute
                 ledger.bound(name, 5, ledger.things[first_name].port, 1.0)
         async with lister_of(cluster, "b") as lister:
-            rows, missing = await lister.things()
+            sample = await lister.things()
+            rows, missing = sample.rows, sample.missing
         assert {row.thing for row in rows} == names and len(rows) == len(names)
         assert missing == []
 
@@ -227,8 +229,9 @@ async def test_a_node_that_is_alone(autojump_clock: trio.testing.MockClock) -> N
                 [row] = (await lister.nodes()).rows
                 assert (row.node, row.known, row.links) == ("n", True, 1)
                 assert row.software.startswith("edge_tunnel/") and row.started_ms
-                assert await lister.things() == ([], [])
-                assert await lister.tunnels() == ([], [])
+                things, tunnels = await lister.things(), await lister.tunnels()
+                assert (things.rows, things.missing) == ([], [])
+                assert (tunnels.rows, tunnels.missing) == ([], [])
             nursery.cancel_scope.cancel()
 
 
@@ -244,20 +247,21 @@ async def test_a_frozen_node(autojump_clock: trio.testing.MockClock) -> None:
             assert (await lister.things()).missing == []
             cluster.freeze("a")
             start = trio.current_time()
-            rows, missing = await lister.things()
+            sample = await lister.things()
+            rows, missing = sample.rows, sample.missing
             assert 2 <= trio.current_time() - start < 2.5
             assert missing == [Missing("a", SILENT)]
             assert [(row.thing, row.node, row.epoch, row.known) for row in rows] == [
                 ("t", "a", 5, False),
                 ("u", "b", 5, True),
             ]
-            nodes, missing = await lister.nodes()
-            assert [(row.node, row.known) for row in nodes] == [
+            nodes = await lister.nodes()
+            assert [(row.node, row.known) for row in nodes.rows] == [
                 ("a", False),
                 ("b", True),
                 ("c", True),
             ]
-            assert missing == [Missing("a", SILENT)]
+            assert nodes.missing == [Missing("a", SILENT)]
             await trio.sleep(10)  # the lease is over
             assert [row.node for row in (await lister.nodes()).rows] == ["b", "c"]
         assert nothing_is_kept(cluster)
@@ -270,7 +274,8 @@ async def test_a_dead_node_is_known_at_once(autojump_clock: trio.testing.MockClo
         cluster.kill("a")
         async with lister_of(cluster, "b") as lister:
             start = trio.current_time()
-            rows, missing = await lister.nodes()
+            sample = await lister.nodes()
+            rows, missing = sample.rows, sample.missing
             assert trio.current_time() - start < 0.5
             assert [row.node for row in rows] == ["a", "b"]
             assert missing == [Missing("a", "cannot reach a: connection refused")]
@@ -299,7 +304,8 @@ async def test_an_older_node_is_not_asked(autojump_clock: trio.testing.MockClock
         cluster.nodes["a"].hops = old  # type: ignore[assignment]
         async with lister_of(cluster, "b") as lister:
             for _ in range(2):
-                nodes, missing = await lister.nodes()
+                sample = await lister.nodes()
+                nodes, missing = sample.rows, sample.missing
                 assert missing == [Missing("a", "does not list; it is edge_tunnel/0.1.0")]
                 assert [(row.node, row.known) for row in nodes] == [("a", False), ("b", True)]
         assert not any(isinstance(frame, Ask) for frame in old.heard)
@@ -440,7 +446,7 @@ async def test_nobody_answers_for_another_node(autojump_clock: trio.testing.Mock
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lie)
-            assert await lister.things() == ([], [Missing("b", SILENT)])
+            assert await lister.things() == Sample[ThingRow]([], [Missing("b", SILENT)])
 
 
 async def test_a_stranger_opens_no_stream(autojump_clock: trio.testing.MockClock) -> None:

@@ -1,4 +1,4 @@
-"""tools/load: the devices of a node that was killed are bound again elsewhere, and it is counted."""
+"""tools/load: the devices of a killed node are bound again elsewhere, and all is counted."""
 
 from __future__ import annotations
 
