@@ -48,9 +48,9 @@ from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.lists import Lists
-from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.rates import MAX_BINDS, Rates
 from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.proxy.routes import MAX_URGENT, Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -58,21 +58,6 @@ from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Traffic"]
-
-_MAX_BINDS: Final = 4096
-"""Things that one edge may bind: a gateway with its sub-devices."""
-
-_BINDS: Final = (50.0, _MAX_BINDS + 1024.0)
-"""Of one link, a second and at once: a gateway binds all that it has, and then a change now and
-then. Each is a write to the registry."""
-
-_BINDS_OF_THING: Final = (5.0, 30.0)
-"""Of one thing, by whichever links may: a device that loses its link binds again, a few times a
-minute in a bad place."""
-
-_ATTACHES: Final = (100.0, 2048.0)
-"""Of one link, a second and at once, and each KiB of one counts as another: a technician's tunnels
-resume all together, and what an ATTACH names is kept until it is answered."""
 
 _MAX_TUNNELS: Final = 1024
 """Of one remote's link, attaches included that are not answered."""
@@ -100,9 +85,7 @@ class Traffic:
         self.waiting = WaitingRoom()
         self.lists = Lists(registry, self.routes, authority)
         self.hops: Hops | None = None
-        self._binds = Pace(*_BINDS)
-        self._binds_of_things = Pace(*_BINDS_OF_THING)
-        self._attaches = Pace(*_ATTACHES)
+        self._rates = Rates()
         self._emit = emit
         registry.on_displaced = self._displaced
         registry.on_moved = self._moved
@@ -127,8 +110,7 @@ class Traffic:
 
     def lost(self, port: Port, reason: str) -> None:
         """The link or hop is gone."""
-        self._binds.forget(port)
-        self._attaches.forget(port)
+        self._rates.lost(port)
         for thing in list(port.binds):
             self.lists.ledger.unbound(thing, port)
             if self.registry.unbind(thing, port):
@@ -205,20 +187,20 @@ class Traffic:
     # -- things
 
     def _bind(self, port: Port, frame: Bind) -> None:
-        if len(port.binds) >= _MAX_BINDS:
-            text = f"{_MAX_BINDS} things are bound"
+        if len(port.binds) >= MAX_BINDS:
+            text = f"{MAX_BINDS} things are bound"
             self._refuse_bind(port, frame.thing, 0, Reason.TOO_MANY, text)
             return
         now = trio.current_time()
-        wait = self._binds.take(port, now)
+        wait = self._rates.bind(port, now)
         if wait:
-            port.end(Reason.TOO_MANY, "too many binds on this link", wait)
+            port.end(Reason.TOO_MANY, "too many binds", wait)
             return
         denial = self.guard.refuses_bind(port, frame.thing)
         if denial is not None:
             self._refuse_bind(port, frame.thing, 0, denial.reason, clip(denial.text))
             return
-        wait = self._binds_of_things.take(frame.thing, now)  # of those who may, and nobody else
+        wait = self._rates.bind_thing(frame.thing, now)
         if wait:
             port.end(Reason.TOO_MANY, f"{frame.thing} is bound again and again", wait)
             return
@@ -277,15 +259,15 @@ class Traffic:
     # -- attaching
 
     def _has_room(self, port: Port, frame: Attach, size: int) -> bool:
-        """Whether the link may attach another tunnel now.
+        """Whether the remote may attach another tunnel now, by this link.
 
         A resume that comes too fast is not refused, which would end its tunnel. It gets no answer,
         and is asked again after some seconds, as the wire has it.
         """
-        wait = self._attaches.take(port, trio.current_time(), 1 + size // 1024)
+        wait = self._rates.attach(port, size, trio.current_time())
         full = len(port.routes) >= _MAX_TUNNELS and self.routes.get(frame.tunnel) not in port.routes
         if (wait or full) and frame.fresh:
-            text = f"too many tunnels: a link has {_MAX_TUNNELS}, and opens some a second"
+            text = f"too many tunnels: a link has {_MAX_TUNNELS}, and one user opens some a second"
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
         return not wait and not full
 
