@@ -33,6 +33,8 @@ class Kind(str, enum.Enum):
     LINK_OPENED = "link_opened"
     LINK_REFUSED = "link_refused"
     LINK_CLOSED = "link_closed"
+    API_REFUSED = "api_refused"
+    """Somebody showed the API a key that is not accepted."""
     BOUND = "bound"
     BIND_REFUSED = "bind_refused"
     UNBOUND = "unbound"

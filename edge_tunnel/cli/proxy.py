@@ -200,6 +200,7 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         handshake_timeout=limits.handshake_timeout,
         max_unauthenticated=limits.max_unauthenticated,
         max_unauthenticated_per_source=limits.max_unauthenticated_per_source,
+        trusted_proxies=limits.trusted_proxies,
         max_failures_per_source=limits.max_failures_per_source,
         memory=limits.memory,
         max_links=_bearable(limits.max_links),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from edge_tunnel.config.kinds import Duration, Whole
+from edge_tunnel.config import scalars
+from edge_tunnel.config.kinds import Duration, Kind, ListOf, Text, Whole
+from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.rules import Group, Rule
+from edge_tunnel.config.scalars import Say, Unfit, shortened
 
-__all__ = ["LIMITS_GROUP", "LIMITS_RULES", "NodeLimits"]
+__all__ = ["LIMITS_GROUP", "LIMITS_RULES", "Network", "NodeLimits"]
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +29,17 @@ class NodeLimits:
     """Connections at once that have not shown a key yet."""
 
     max_unauthenticated_per_source: int = 32
-    """Of them, from one IPv4 address or one /64 of IPv6; 0: no limit. Behind a balancer all come
-    from the balancer's address, so there it is 0."""
+    """Of them, from one IPv4 address or one /64 of IPv6; 0: no limit. Behind a balancer that is
+    not in `trusted_proxies` all come from the balancer's address, so there it is 0."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+    """Balancers. What their X-Forwarded-For says is where a peer comes from: for the limits of each
+    source, the audit and the lists. Of others that header is not looked at."""
 
     max_failures_per_source: int = 20
     """Refused keys of one address in a minute: a person's attempts, and those of a few devices
-    with a wrong key behind one router. 0: no limit, as behind a balancer."""
+    with a wrong key behind one router. At links and at the API together. 0: no limit, as behind a
+    balancer that is not in `trusted_proxies`."""
 
     memory: int = 512 * 1024 * 1024
     """Bytes that may wait in this node for links that do not read, all together; beyond it the
@@ -48,7 +60,25 @@ class NodeLimits:
     """New links that may come at once after a quiet time."""
 
 
-def _rule(key: str, kind: Duration | Whole) -> Rule:
+@dataclass(frozen=True)
+class _Network(Text):
+    def read(self, node: Node, warn: Say) -> Any:
+        written = scalars.visible_text(node, warn)
+        try:
+            return ipaddress.ip_network(written)
+        except ValueError:
+            hint = 'write it as in "10.0.0.0/8" or "192.0.2.7"'
+            text = f"{shortened(written)} is no address, and no network with its bits"
+            raise Unfit(text, hint) from None
+
+    def write(self, value: Any) -> str:
+        return super().write(str(value))
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
+def _rule(key: str, kind: Kind) -> Rule:
     return Rule(group="limits", key=key, kind=kind, target=f"limits.{key}")
 
 
@@ -56,6 +86,7 @@ LIMITS_RULES = (
     _rule("handshake_timeout", Duration(scale=1, low=0.1, high=600)),
     _rule("max_unauthenticated", Whole(low=1, high=1_000_000)),
     _rule("max_unauthenticated_per_source", Whole(low=0, high=1_000_000)),
+    _rule("trusted_proxies", ListOf(_Network())),
     _rule("max_failures_per_source", Whole(low=0, high=1_000_000)),
     _rule("memory", Whole(low=0, high=2**50)),
     _rule("max_links", Whole(low=1, high=10_000_000)),

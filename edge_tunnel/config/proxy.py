@@ -13,8 +13,9 @@
     [limits]
     handshake_timeout = 10        # seconds
     max_unauthenticated = 256
-    max_unauthenticated_per_source = 32   # 0 behind a balancer: there all have one address
-    max_failures_per_source = 20  # refused keys of one address in a minute; 0 behind a balancer
+    max_unauthenticated_per_source = 32
+    max_failures_per_source = 20  # refused keys of one address in a minute
+    trusted_proxies = []          # balancers, whose X-Forwarded-For is believed: "10.0.0.7"
     memory = 536870912            # bytes that may wait for links that do not read
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for

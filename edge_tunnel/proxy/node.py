@@ -25,7 +25,7 @@ from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Bye, Drain, clip
 from edge_tunnel.protocol.greeting import VERSION, common_features
-from edge_tunnel.proxy.api import Api
+from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops
 from edge_tunnel.proxy.http import answer_http
@@ -35,7 +35,7 @@ from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
 from edge_tunnel.proxy.settings import NodeSettings
-from edge_tunnel.proxy.sources import Sources
+from edge_tunnel.proxy.strangers import Stranger, Strangers
 from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -100,8 +100,13 @@ class Node:
         self._reception = Reception(settings, authority, self.traffic.recording, self._busy)
         self.admission = self._reception.admission
         self._links: dict[Link, Port] = {}
-        self._unauthenticated = 0
-        self._sources = Sources(settings.max_unauthenticated_per_source)
+        self.strangers = Strangers(
+            settings.max_unauthenticated,
+            settings.max_unauthenticated_per_source,
+            settings.trusted_proxies,
+        )
+        """Connections that have not greeted yet."""
+
         self._shown_out = Seldom(_log)
 
     def _make_hops(self, dial: HopDial) -> Hops:
@@ -196,8 +201,8 @@ class Node:
             await trio.serve_listeners(partial(self._accept, tls), listeners)
 
     async def _accept(self, tls: ServerContext | None, sock: trio.SocketStream) -> None:
-        peer, most = _peer_name(sock), self.settings.max_unauthenticated
-        if self._unauthenticated >= most or not self._sources.has_room(peer):
+        peer = _peer_name(sock)
+        if not self.strangers.has_room(peer):
             sock.socket.close()
             return
         await self.take(sock, peer, tls)
@@ -209,68 +214,60 @@ class Node:
 
         `tls`: for the handshake that comes first; None: the stream is what it should be.
         """
-        self._unauthenticated += 1
-        self._sources.enter(peer)
-        greeted = trio.Event()
+        stranger = self.strangers.enter(peer)
         try:
             if tls is None:
-                await self._talk_http(stream, peer, greeted, None)
+                await self._talk_http(stream, stranger, None)
                 return
             timeout, tell = self.settings.handshake_timeout, self._shown_out
             taken = await secure_client(stream, tls(), peer, timeout, tell)
             if taken is not None:
                 secured, certificate = taken
-                await self._talk_http(secured, peer, greeted, certificate)
+                await self._talk_http(secured, stranger, certificate)
         finally:
-            if not greeted.is_set():
-                self._no_stranger(peer)
-
-    def _no_stranger(self, peer: str) -> None:
-        """It has greeted, or is gone."""
-        self._unauthenticated -= 1
-        self._sources.leave(peer)
+            stranger.leave()
 
     async def _talk_http(
-        self,
-        stream: trio.abc.Stream,
-        peer: str,
-        greeted: trio.Event,
-        certificate: PeerCertificate | None,
+        self, stream: trio.abc.Stream, stranger: Stranger, certificate: PeerCertificate | None
     ) -> None:
-        timeout = self.settings.handshake_timeout
-        tell = partial(self._shown_out, peer=peer)
+        timeout, api = self.settings.handshake_timeout, self.api
+
+        async def act(request: ApiRequest) -> ApiAnswer:
+            assert api is not None
+            return await self._reception.ask(api, request, stranger.peer)
+
         head = await answer_http(
             stream,
             timeout,
             self.why_not_ready,
-            tell,
-            api=self.api,
+            partial(self._shown_out, peer=stranger.peer),
+            act=None if api is None else act,
             origins=self.settings.origins,
+            comes_for=stranger.comes_for,
         )
         if head is not None:
-            talk = partial(self.talk, greeted=greeted, certificate=certificate)
-            await serve(stream, talk, peer=peer, timeout=timeout, first=head)
+            talk = partial(self.talk, stranger=stranger, certificate=certificate)
+            await serve(stream, talk, peer=stranger.peer, timeout=timeout, first=head)
 
     async def talk(
         self,
         transport: Transport,
-        greeted: trio.Event | None = None,
+        stranger: Stranger | None = None,
         certificate: PeerCertificate | None = None,
     ) -> None:
         """Greet and serve one transport, to its end.
 
         Args:
           transport: the caller closes it.
-          greeted: set when the greeting is over, and well.
+          stranger: leaves its place when the greeting is over, and well.
           certificate: what TLS has verified of the peer's.
         """
         greeted_as = await self._reception.greet(transport, certificate)
         if greeted_as is None:
             return
         hello, principal = greeted_as
-        if greeted is not None:
-            self._no_stranger(transport.peer)
-            greeted.set()
+        if stranger is not None:
+            stranger.leave()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))

@@ -1,8 +1,8 @@
-"""A link's greeting at a node: who may come in, who may not, and who has to come later.
+"""Where keys are shown: a link's greeting, and each question to the API.
 
-The order is the point. Who showed too many wrong keys is sent away before any key is looked at;
-whose key is wrong never learns whether there is a place; and only who may link at all takes one of
-the places that `admission` gives out.
+The order is the point. Whose address showed too many wrong keys is sent away before its key is
+looked at (see `attempts`); whose key is wrong never learns whether there is a place; and only who
+may link at all takes one of the places that `admission` gives out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import trio
 
@@ -21,16 +22,18 @@ from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Hello, Welcome, clip
 from edge_tunnel.protocol.greeting import RESUMING
 from edge_tunnel.proxy.admission import Admission
+from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
+from edge_tunnel.proxy.attempts import Attempts
 from edge_tunnel.proxy.demands import answer_greeting
-from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.proxy.settings import NodeSettings
-from edge_tunnel.proxy.sources import source_of
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Reception"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
+
+_GUESSING: Final = "too many refused keys from your address"
 
 
 class Reception:
@@ -49,8 +52,7 @@ class Reception:
         self._recording = recording
         self._busy = busy
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
-        failures = settings.max_failures_per_source
-        self._failures = Pace(failures / 60, failures) if failures else None
+        self._attempts = Attempts(settings.max_failures_per_source)
 
     async def greet(
         self, transport: Transport, certificate: PeerCertificate | None
@@ -77,21 +79,28 @@ class Reception:
     ) -> tuple[Welcome, Hello, Principal] | Bye:
         if not isinstance(hello, Hello):
             return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
-        answer = self._too_many_failures(peer) or self._busy() or self._agree(hello)
+        shown = hello.key or ("" if certificate is None else certificate.fingerprint)
+        guessing = self._too_many_failures(peer, shown)
+        if guessing is not None:
+            self._recording.link_refused(hello.role, peer, guessing)
+            return guessing
+        answer = self._busy() or self._agree(hello)
         if isinstance(answer, Bye):
             return answer
-        shown = Credentials(
-            role=hello.role,
-            key=hello.key,
-            certificate=certificate,
-            address=peer,
-            instance=hello.instance,
+        who = await self._authority.admit(
+            Credentials(
+                role=hello.role,
+                key=hello.key,
+                certificate=certificate,
+                address=peer,
+                instance=hello.instance,
+            )
         )
-        who = await self._authority.admit(shown)
         if isinstance(who, Principal):
+            self._attempts.worked(peer, shown)
             return self._come_later(hello) or (answer, hello, who)
         if who.reason is Reason.NOT_AUTHORISED:
-            self._count_failure(peer)
+            self._attempts.failed(peer, shown, trio.current_time())
         return Bye(who.reason, clip(who.text), 0)
 
     async def _refuse(self, transport: Transport, hello: Frame | None, bye: Bye) -> None:
@@ -107,19 +116,31 @@ class Reception:
         """To all of HELLO but its key."""
         return answer_greeting(hello, self._settings.name, self._settings.demands)
 
-    def _too_many_failures(self, peer: str) -> Bye | None:
+    def _too_many_failures(self, peer: str, shown: str) -> Bye | None:
         """Before any key is looked at: a guess costs the one who guesses, and not the node."""
-        if self._failures is None:
-            return None
-        wait = self._failures.wait(source_of(peer), trio.current_time())
+        wait = self._attempts.wait(peer, shown, trio.current_time())
         if not wait:
             return None
-        text = f"too many refused keys from your address: come again in {wait:.1f} s"
+        text = f"{_GUESSING}: come again in {wait:.1f} s"
         return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
 
-    def _count_failure(self, peer: str) -> None:
-        if self._failures is not None:
-            self._failures.spend(source_of(peer), trio.current_time())
+    async def ask(self, api: Api, request: ApiRequest, peer: str) -> ApiAnswer:
+        """What the API answers, unless this peer's address has shown too many wrong keys."""
+        if not request.key:
+            return await api.answer(request)  # which refuses it: nothing was guessed
+        wait = self._attempts.wait(peer, request.key, trio.current_time())
+        if wait:
+            text = f"{_GUESSING}: come again in {wait:.1f} s"
+            answer = ApiAnswer(429, {"error": text}, math.ceil(wait))
+        else:
+            answer = await api.answer(request)
+            if answer.status == 401:
+                self._attempts.failed(peer, request.key, trio.current_time())
+            elif answer.status != 503:  # the API cannot tell then
+                self._attempts.worked(peer, request.key)
+        if answer.status in (401, 429):
+            self._recording.api_refused(peer, guessing=bool(wait))
+        return answer
 
     def _come_later(self, hello: Hello) -> Bye | None:
         """Asked last: who may not link at all takes nobody's place, nor a moment to come back.

@@ -42,6 +42,14 @@ class Recording:
             )
         )
 
+    def api_refused(self, address: str, *, guessing: bool) -> None:
+        """A key that the API does not know; `guessing`: one of many, and it was not looked at."""
+        code = Reason.TOO_MANY if guessing else Reason.NOT_AUTHORISED
+        text = "too many refused keys from this address" if guessing else "the key is not accepted"
+        self.audit.record(
+            Event(kind=Kind.API_REFUSED, address=address, code=code.value, reason=text)
+        )
+
     def link_closed(self, port: Port, reason: str) -> None:
         seconds = time.time() - port.since
         self.audit.record(_of_port(Kind.LINK_CLOSED, port, reason=reason, seconds=seconds))

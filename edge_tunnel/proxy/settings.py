@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge_tunnel.config.node_limits import Network
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.proxy.hop import HopSettings
 
@@ -22,10 +23,14 @@ class NodeSettings:
     """Connections that have not greeted yet; more are closed at once."""
 
     max_unauthenticated_per_source: int = 32
-    """Of them, from one address (IPv6: one /64); 0: no limit, as behind a balancer."""
+    """Of them, from one address (IPv6: one /64); 0: no limit, as behind a balancer of TCP."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+    """Balancers, whose X-Forwarded-For says for whom they come; nobody else's is looked at."""
 
     max_failures_per_source: int = 20
-    """Refused keys of one address in a minute; 0: no limit. Beyond it no key is looked at."""
+    """Refused keys of one address in a minute, at links and the API together; 0: no limit. Beyond
+    it no key is looked at but those that were accepted from there lately."""
 
     memory: int = 512 * 1024 * 1024
     """Bytes that may wait for links that do not read; then the biggest are cut. 0: no limit."""

@@ -122,7 +122,7 @@ async def test_anything_else(
             answer = await everything(stream)
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert len(answer) < 500
-    assert node._unauthenticated == 0
+    assert node.strangers.count == 0
 
 
 @pytest.mark.parametrize("part", [b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\nX-"])
@@ -146,7 +146,7 @@ async def test_a_slow_request(autojump_clock: trio.testing.MockClock, part: byte
             answer = await everything(stream)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert trio.current_time() - start == pytest.approx(5, abs=2)
-    assert node._unauthenticated == 0
+    assert node.strangers.count == 0
 
 
 async def test_a_visitor_that_leaves(autojump_clock: trio.testing.MockClock) -> None:
@@ -160,7 +160,7 @@ async def test_a_visitor_that_leaves(autojump_clock: trio.testing.MockClock) -> 
             else:
                 await stream.aclose()
             await trio.sleep(0.1)
-            assert node._unauthenticated == 0
+            assert node.strangers.count == 0
 
 
 async def test_resets_do_not_end_the_server() -> None:

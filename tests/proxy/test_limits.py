@@ -74,11 +74,11 @@ async def test_one_source_does_not_take_all_places() -> None:
 
             async with await come("127.0.0.2"):
                 async with await come("127.0.0.2"):
-                    while node._unauthenticated < 2:
+                    while node.strangers.count < 2:
                         await trio.lowlevel.checkpoint()
                     assert await _answer(await come("127.0.0.2")) == b""
                     assert await _answer(await come("127.0.0.3")) == b"HTTP/1.1 200 "
-                while node._unauthenticated > 1:
+                while node.strangers.count > 1:
                     await trio.lowlevel.checkpoint()
                 assert await _answer(await come("127.0.0.2")) == b"HTTP/1.1 200 "
             nursery.cancel_scope.cancel()
