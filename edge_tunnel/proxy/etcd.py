@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ import trio
 
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.proxy.etcd_http import Connection, Endpoint, EngineAway, EngineError, connect
+from edge_tunnel.proxy.etcd_tls import EngineTls
 
 __all__ = [
     "Change",
@@ -134,10 +134,11 @@ class EtcdClient:
         self,
         endpoints: Sequence[Endpoint],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: EngineTls | None = None,
         attempt: float = _ATTEMPT,
     ) -> None:
-        """`tls`: with the client's certificate in it; `attempt`: seconds for each try of a call."""
+        """`tls`: asked for each new connection, and those that are open stay as they are;
+        `attempt`: seconds for each try of a call."""
         self.endpoints = tuple(endpoints)
         self._tls = tls
         self._attempt = attempt
@@ -246,7 +247,8 @@ class EtcdClient:
         return _checked(status, answer, connection.endpoint)
 
     async def _connect(self) -> Connection:
-        return await connect(self.endpoints[self._at], self._tls)
+        tls = None if self._tls is None else self._tls()
+        return await connect(self.endpoints[self._at], tls)
 
     async def _keep(self, connection: Connection) -> None:
         here = connection.endpoint == self.endpoints[self._at]
