@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import trio
+
 from edge_tunnel.access.certificates import names_of
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
 from edge_tunnel.access.keys import KeyRecord, alive, find, record_of
 from edge_tunnel.access.patterns import exactly, matches
+from edge_tunnel.access.readings import read_aside
 from edge_tunnel.access.rights import (
     Authority,
     Credentials,
@@ -84,12 +87,29 @@ class PolicyAuthority(Authority):
         self.sessions = Sessions(store, now)
         self._sights: dict[str, Sight] = {}  # by user
         self._first = _first_admin(settings)
+        self._reads = False  # `run` does; before that there is nothing that could be held up
+        self._something_to_read = trio.Event()
         store.on_change = self._look
         self._look()
 
     def _look(self) -> None:
-        if self.store.why_not_ready is None and self.state.update(self.store.rows):
+        if self.store.why_not_ready is not None:
+            return
+        if self.state.update(self.store.rows, patient=self._reads):
             self.on_change()
+        if self.state.unread is not None:
+            self._something_to_read.set()
+
+    async def _read(self) -> None:
+        """Read large policies as they come; the one before is in force until then."""
+        while True:
+            await self._something_to_read.wait()
+            self._something_to_read = trio.Event()
+            while (text := self.state.unread) is not None:
+                await read_aside(text)
+                if text == self.state.unread:
+                    self.state.take()
+                    self.on_change()
 
     def why_not_ready(self) -> str | None:
         return self.store.why_not_ready or self.state.trouble
@@ -250,7 +270,13 @@ class PolicyAuthority(Authority):
         self.sessions.remember(tunnel, Start(began, user), session)
 
     async def run(self) -> None:
-        await self.sessions.run()
+        self._reads = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.sessions.run)
+                nursery.start_soon(self._read)
+        finally:
+            self._reads = False
 
     def may_see(self, principal: Principal, thing: str) -> bool:
         """By the last policy that was understood here, as all that lives already."""

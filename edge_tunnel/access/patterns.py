@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["MAX_NAME", "Names", "exactly", "matches", "name_problem"]
+__all__ = ["MAX_NAME", "Names", "exactly", "is_pattern", "matches", "name_problem"]
 
 MAX_NAME = 256
 """Characters of a name or pattern; ThingWorx takes 100 for a thing's."""
@@ -21,6 +21,11 @@ _MAX_STARS = 8
 _SIGNS: Final = frozenset("*?[")
 
 
+def is_pattern(text: str) -> bool:
+    """Whether it may fit more than one name."""
+    return not _SIGNS.isdisjoint(text)
+
+
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether one of the patterns fits the whole name."""
     return any(_fits(name, pattern) for pattern in patterns)
@@ -28,7 +33,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _fits(name: str, pattern: str) -> bool:
     """Most patterns are plain names: of 10,000 devices each binds its own."""
-    if _SIGNS.isdisjoint(pattern):
+    if not is_pattern(pattern):
         return name == pattern
     return _compiled(pattern)(name) is not None
 
