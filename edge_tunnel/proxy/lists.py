@@ -49,10 +49,21 @@ class _Pages:
     def __init__(self, port: Port, gather: Gather) -> None:
         self.port = port
         self.gather = gather
+        self._rests = False
 
     def next_message(self) -> bytes | None:
-        page = self.gather.next_page(trio.current_time())
-        return None if page is None else encode(page)
+        """One page for each turn of the event loop: making it is work, also where it is empty and
+        costs the link nothing to send."""
+        page = None if self._rests else self.gather.next_page(trio.current_time())
+        if page is None:
+            return None
+        self._rests = True
+        trio.lowlevel.current_trio_token().run_sync_soon(self._go_on)
+        return encode(page)
+
+    def _go_on(self) -> None:
+        self._rests = False
+        self.ready()
 
     def ready(self) -> None:
         self.port.outlet.ready(self)
