@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from edge_tunnel import DevelopmentKey, LinkLost, LinkRefused, Node, NodeSettings, Reason
+from edge_tunnel.access.rights import Principal
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -29,9 +30,11 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 from edge_tunnel.protocol.listing import List, Missing, NodeRow, ThingRow, TunnelRow
+from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import lists
 from edge_tunnel.proxy.gather import MAX_DUE
 from edge_tunnel.proxy.own_rows import LOOKS, Fits, fits
+from edge_tunnel.proxy.port import Port
 from edge_tunnel.remote.lists import Lister, Sample, open_lister
 from edge_tunnel.testing.cluster import KEY, Cluster
 from edge_tunnel.testing.transports import transport_pair
@@ -158,6 +161,27 @@ async def test_a_search_through_many_names_lets_others_have_their_turn(
         nursery.cancel_scope.cancel()
     assert looks == 10_001
     assert max(in_a_turn) <= 2 * LOOKS  # trio shuffles each turn: of two, late in one, early in one
+
+
+async def test_a_writer_that_never_waits_gets_one_page_in_a_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A socket with room takes small pages at once: making many of them is to have its pauses."""
+    node = Node(NodeSettings(), DevelopmentKey("k"))
+    edge, remote = Port("edge", "e", Outlet()), Port("remote", "r", Outlet())
+    remote.principal = Principal(role="remote", name="r", via="a test")
+    for number in range(10 * LOOKS):
+        node.traffic.lists.ledger.bound(f"pump-{number}", 5, edge, 1.0)
+    for page in range(16):
+        node.traffic.lists.asked(remote, Ask(1, page, List.THINGS, "nothing-*"))
+    pages: list[int] = []
+    with trio.fail_after(5):
+        while sum(pages) < 11:
+            pages.append(0)
+            while remote.outlet.next_message() is not None:
+                pages[-1] += 1
+            await trio.lowlevel.checkpoint()
+    assert max(pages) == 1
 
 
 async def test_unbound_things_are_gone(autojump_clock: trio.testing.MockClock) -> None:
