@@ -57,7 +57,14 @@ _OVER: Final = Denial(reason=Reason.NOT_AUTHORISED, text="this access is over, o
 _NOT_YOUR_THING: Final = Denial(
     reason=Reason.NOT_AUTHORISED, text="this key or certificate is not for a thing of this name"
 )
+_ONLY_LISTS: Final = Denial(
+    reason=Reason.NOT_AUTHORISED,
+    text="an administrator's key lists, and opens nothing: use a user's key",
+)
 
+_LINKED_AS: Final = frozenset({("edge", "edge"), ("remote", "remote"), ("admin", "remote")})
+"""Roles of keys, and as what they may link. An administrator is no user, whatever his name is: his
+principal has a role of its own, which no rule of a policy is about."""
 
 _MAX_SIGHTS: Final = 1000
 """Users of whom it is kept what they may see; more of them cost time, not memory."""
@@ -140,10 +147,10 @@ class PolicyAuthority(Authority):
 
     def _by_key(self, key: str, role: str) -> Principal | None:
         record = self.holder(key)
-        if record is None or record.role != role:
+        if record is None or (record.role, role) not in _LINKED_AS:
             return None
         return Principal(
-            role=role,
+            role=record.role,
             name=record.name,
             via=f"key {record.id}",
             until=record.expires,
@@ -255,6 +262,8 @@ class PolicyAuthority(Authority):
             return Denial(reason=Reason.SHUTTING_DOWN, text=unready)
         if self.still(principal) is not None:
             return NOT_FOR_YOU
+        if principal.role == "admin":
+            return _ONLY_LISTS
         principal = replace(principal, until=self.ends(principal))
         return decide(self.state.policy, principal, thing, service, self.now())
 
@@ -280,8 +289,10 @@ class PolicyAuthority(Authority):
 
     def may_see(self, principal: Principal, thing: str) -> bool:
         """By the last policy that was understood here, as all that lives already."""
-        if principal.role != "remote" or self.still(principal) is not None:
+        if principal.role == "edge" or self.still(principal) is not None:
             return False
+        if principal.role == "admin":
+            return True
         if principal.scope is not None:
             policy, now = self.state.policy, self.now()
             own = thing == principal.scope[0]

@@ -61,7 +61,7 @@ class Principal:
     """Who an endpoint is, once it was admitted."""
 
     role: str
-    """``edge`` or ``remote``."""
+    """``edge`` or ``remote``; ``admin`` for a remote that may list all, and open nothing."""
 
     name: str
     """A user's name, or a device's."""

@@ -39,6 +39,9 @@ class Kind(str, enum.Enum):
     BIND_REFUSED = "bind_refused"
     UNBOUND = "unbound"
 
+    LISTED = "listed"
+    """An administrator looked at things, tunnels or nodes; once for a link and what it asks for."""
+
     TUNNEL_OPENED = "tunnel_opened"
     TUNNEL_RESUMED = "tunnel_resumed"
     TUNNEL_DETACHED = "tunnel_detached"

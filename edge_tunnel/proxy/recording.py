@@ -66,6 +66,10 @@ class Recording:
     def unbound(self, port: Port, thing: str, reason: str) -> None:
         self.audit.record(_of_port(Kind.UNBOUND, port, thing=thing, reason=reason))
 
+    def listed(self, port: Port, what: str) -> None:
+        """An administrator asks for this list."""
+        self.audit.record(_of_port(Kind.LISTED, port, detail=what))
+
     # -- tunnels
 
     def denied(self, port: Port, attach: Attach, close: Close) -> None:
@@ -129,6 +133,7 @@ class Recording:
 
 def _of_port(kind: Kind, port: Port, **more: object) -> Event:
     about = {"role": port.role, "address": port.peer}
-    if port.principal is not None:
-        about |= {"who": port.principal.name, "via": port.principal.via}
+    who = port.principal
+    if who is not None:
+        about |= {"role": who.role, "who": who.name, "via": who.via}
     return Event(kind=kind, **about, **more)  # type: ignore[arg-type]

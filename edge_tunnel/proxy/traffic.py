@@ -83,7 +83,7 @@ class Traffic:
         self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
-        self.lists = Lists(registry, self.routes, authority)
+        self.lists = Lists(registry, self.routes, authority, self.recording)
         self.hops: Hops | None = None
         self._rates = Rates()
         self._emit = emit
