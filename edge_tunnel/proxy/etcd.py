@@ -173,6 +173,11 @@ class EtcdClient:
         ]
         return Page(rows, bool(answer.get("more")), int(answer["header"]["revision"]))
 
+    async def get(self, key: str) -> str | None:
+        """The value of a row, as a majority of the members has it now; None: there is none."""
+        rows = (await self.call("/v3/kv/range", {"key": text64(key)})).get("kvs", ())
+        return _text(rows[0].get("value", "")) if rows else None
+
     async def transact(self, operations: Sequence[Json]) -> list[bool]:
         """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone.
 

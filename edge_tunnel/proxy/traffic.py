@@ -89,6 +89,7 @@ class Traffic:
         self._emit = emit
         registry.on_displaced = self._displaced
         registry.on_moved = self._moved
+        registry.on_looked = self._looked
 
     # -- what a port says
 
@@ -246,7 +247,12 @@ class Traffic:
         there = self.hops.present(where) if isinstance(where, str) and self.hops else None
         self.routes.moved(thing, there)
         for waiting in self.waiting.bound(thing):
-            self._attach(waiting.remote, waiting.frame, waiting.message)
+            self._attach(waiting.remote, waiting.frame, waiting.message, again=True)
+
+    def _looked(self, thing: str) -> None:
+        """The engine was asked for a thing; if it knows it, `_moved` was called before."""
+        for remote, attach, refusal in self.waiting.looked(thing, trio.current_time()):
+            self._refuse(remote, attach, refusal)
 
     def judge_binds(self, port: Port) -> None:
         """Take those things from an edge that it may serve no longer."""
@@ -271,13 +277,17 @@ class Traffic:
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
         return not wait and not full
 
-    def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
-        """From a remote, or over a hop from a remote's node, which has judged it."""
+    def _attach(self, port: Port, frame: Attach, message: bytes, *, again: bool = False) -> None:
+        """From a remote, or over a hop from a remote's node, which has judged it.
+
+        `again`: it has waited here, or comes back; it is judged by what holds now.
+        """
         if frame.fresh and not port.is_hop and self.recording.audit.refuses:
             text = "no new tunnels: this node cannot write its audit log at the moment"
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
             return
-        permit = None if port.is_hop else self.guard.permit(port, frame, trio.current_time())
+        now = trio.current_time()
+        permit = None if port.is_hop else self.guard.permit(port, frame, now, again=again)
         if isinstance(permit, Close):
             self._refuse(port, frame, permit)
         else:
@@ -288,7 +298,7 @@ class Traffic:
         if isinstance(where, Port):
             self.routes.attach(frame, message, port, where, permit)
         elif where is None:
-            self._wait(port, frame, message)
+            self._wait(port, frame, message, look=not port.is_hop)
         elif port.is_hop:  # never two hops
             text = f"{frame.thing} is at node {where}"
             port.send(Detached(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text[:1024]))
@@ -296,8 +306,10 @@ class Traffic:
             assert self.hops is not None
             self.routes.attach(frame, message, port, self.hops.to(where), permit)
 
-    def _wait(self, port: Port, frame: Attach, message: bytes) -> None:
-        refusal = self.waiting.enter(frame, message, port, trio.current_time())
+    def _wait(self, port: Port, frame: Attach, message: bytes, *, look: bool = False) -> None:
+        looking = look and frame.fresh and self.registry.look_up(frame.thing)
+        now = trio.current_time()
+        refusal = self.waiting.enter(frame, message, port, now, looking=looking)
         if refusal is not None:
             self._refuse(port, frame, refusal)
 
@@ -322,7 +334,7 @@ class Traffic:
         """
         frame, remote = candidate.frame, candidate.remote
         if self.registry.locate(frame.thing) != candidate.edge.peer:
-            self._attach(remote, frame, candidate.message)
+            self._attach(remote, frame, candidate.message, again=True)
         else:
             self.waiting.lost(frame.thing, trio.current_time())
             self._wait(remote, frame, candidate.message)
