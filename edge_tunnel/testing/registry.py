@@ -71,6 +71,7 @@ class SharedRegistry:
         known = [each for each in binds if each is not None]
         if known and not view.cut_off.is_set():
             view.hear(thing, None, max(known))
+        view.looking.discard(thing)
         view.on_looked(thing)
 
     async def _deliver(
@@ -91,6 +92,7 @@ class RegistryView:
     def __init__(self, shared: SharedRegistry, node: str) -> None:
         self.node = node
         self.map: dict[str, _Bind] = {}
+        self.looking: set[str] = set()
         self.cut_off = trio.Event()
         self.joined = trio.Event()
         self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
@@ -139,7 +141,9 @@ class RegistryView:
     def look_up(self, thing: str) -> bool:
         if self.cut_off.is_set():
             return False
-        self._shared.look_up(self, thing)
+        if thing not in self.looking:
+            self.looking.add(thing)
+            self._shared.look_up(self, thing)
         return True
 
     def things(self) -> Iterator[tuple[str, Claim]]:
