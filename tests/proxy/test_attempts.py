@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.proxy.attempts import Attempts
@@ -12,6 +12,7 @@ from edge_tunnel.proxy.attempts import Attempts
 steps = st.lists(st.floats(0, 3).map(lambda step: step**3), max_size=100)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), steps)
 def test_no_minute_has_more_guesses_than_it_may(most: int, waits: list[float]) -> None:
     """However they are spread: in any stretch at most the burst, and the rate for its length."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.proxy.forwarded import forwarded_peer
@@ -48,6 +48,7 @@ def test_for_whom_it_comes(peer: str, values: list[str], from_whom: str) -> None
 addresses = st.ip_addresses().map(str)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text() | addresses, max_size=4), addresses)
 def test_what_a_peer_writes_changes_nothing(invented: list[str], real: str) -> None:
     """Whatever stands to the left of what our proxy appended, the answer is the same."""

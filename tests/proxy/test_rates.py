@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -31,6 +31,7 @@ def attaches(rates: Rates, ports: list[Port], times: int, size: int = 100) -> in
     return sum(not rates.attach(ports[turn % len(ports)], size, 0.0) for turn in range(times))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12))
 def test_ten_links_have_the_rate_of_one(links: int) -> None:
     """However many links an identity spreads its binds and attaches over, they are one's."""
