@@ -1,4 +1,4 @@
-"""How fast one identity may bind things and attach tunnels at this node.
+"""How fast one identity may bind things, attach tunnels and open streams at this node.
 
 Counted for the principal, over all its links: whoever has ten links, or links anew for each bind,
 has the rate of one. It is the identity's own share that is used up; others are not touched. Where
@@ -32,6 +32,11 @@ _ATTACHES: Final = (100.0, 2048.0)
 """Each KiB of one counts as another: a technician's tunnels resume all together, and what an
 ATTACH names is kept until it is answered."""
 
+_OPENS: Final = (2000.0, 16_384.0)
+"""Streams, over all tunnels: each makes the device dial, and one that is reset at once is not
+bounded by how many there may be (as HTTP/2's rapid reset was not, CVE-2023-44487). A browser or a
+load test through a tunnel opens hundreds a second."""
+
 
 class Rates:
     """Those of one node. Each answer is the seconds after which to ask again; 0: go on."""
@@ -40,6 +45,7 @@ class Rates:
         self._binds = Pace(*_BINDS)
         self._binds_of_things = Pace(*_BINDS_OF_THING)
         self._attaches = Pace(*_ATTACHES)
+        self._opens = Pace(*_OPENS)
 
     def bind(self, port: Port, now: float) -> float:
         """It binds something, whether it may or not."""
@@ -53,10 +59,15 @@ class Rates:
         """It attaches a tunnel. `size`: bytes of the message."""
         return self._attaches.take(_account(port), now, 1 + size // 1024)
 
+    def open(self, port: Port, now: float) -> float:
+        """It opens a stream."""
+        return self._opens.take(_account(port), now)
+
     def lost(self, port: Port) -> None:
         """The link is gone. What an identity has used up stays used up."""
         self._binds.forget(port)
         self._attaches.forget(port)
+        self._opens.forget(port)
 
 
 def _account(port: Port) -> Hashable:

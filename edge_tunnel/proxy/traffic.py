@@ -170,14 +170,16 @@ class Traffic:
         self.lists.greeted(port)
 
     def _count(self, frame: Frame, port: Port) -> None:
-        """How many streams a tunnel has, where the policy limits them."""
+        """How many streams a tunnel has, where the policy limits them; how fast they are opened."""
         if not isinstance(frame, (Open, End, Reset)):
             return
         route = self.routes.get(frame.tunnel)
         if route is None or route.permit is None or frame.epoch != route.epoch:
             return
         if isinstance(frame, Open) and port is route.remote:
-            if not route.permit.opened(frame.stream):
+            if self._rates.open(port, trio.current_time()):
+                self.routes.end(route, Reason.TOO_MANY, "streams are opened too fast")
+            elif not route.permit.opened(frame.stream):
                 text = f"the policy allows {route.permit.grant.max_streams} streams at once"
                 self.routes.end(route, Reason.TOO_MANY_STREAMS, text)
         elif isinstance(frame, End) and port in (route.edge, route.remote):

@@ -9,12 +9,12 @@ from trio.testing import MockClock
 
 from edge_tunnel import Reason
 from edge_tunnel.access.rights import Credentials, Denial, DevelopmentKey, Principal
-from edge_tunnel.protocol.frames import Bind, Bound, Bye, Close, Frame
+from edge_tunnel.protocol.frames import Bind, Bound, Bye, Close, Frame, Open, Reset
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import rates as module
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.rates import Rates
-from tests.proxy.test_node import TUNNEL, Peer, attach, join, running
+from tests.proxy.test_node import TUNNEL, Peer, attach, attached, join, running
 
 
 def link(role: str, name: str, *, shared: bool = False) -> Port:
@@ -104,6 +104,31 @@ async def test_two_links_of_one_user_at_a_node(
         assert isinstance(answer, Close) and answer.reason == Reason.TOO_MANY
 
 
-async def ask(peer: Peer, frame: Frame) -> Frame:
+async def test_streams_that_are_opened_and_reset(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2023-44487: what is reset at once is counted, too, over all tunnels of a user."""
+    monkeypatch.setattr(module, "_OPENS", (0.001, 6.0))
+    async with running(Named("k")) as (node, nursery):
+        edge = await join(node, nursery, "edge")
+        assert await ask(edge, Bind("t", 1)) == Bound("t", 1)
+        remotes = [await join(node, nursery, "remote") for _ in range(2)]
+        tunnels = [bytes([number]) + TUNNEL[1:] for number in range(2)]
+        for remote, tunnel in zip(remotes, tunnels, strict=True):
+            await remote.say(attach()._replace(tunnel=tunnel))
+            await edge.hear()
+            assert await ask(edge, attached()._replace(tunnel=tunnel), remote)
+        for number in range(1, 4):
+            for remote, tunnel in zip(remotes, tunnels, strict=True):
+                opened = Open(tunnel, number, 1, 65_536)
+                assert await ask(remote, opened, edge) == opened
+                reset = Reset(tunnel, number, 1, Reason.RESET, "")
+                assert await ask(remote, reset, edge) == reset
+        answer = await ask(remotes[0], Open(tunnels[0], 9, 1, 65_536))
+        assert isinstance(answer, Close) and answer.reason == Reason.TOO_MANY
+        assert await remotes[1].silent()  # it has its tunnel, until it opens another stream
+
+
+async def ask(peer: Peer, frame: Frame, hears: Peer | None = None) -> Frame:
     await peer.say(frame)
-    return await peer.hear()
+    return await (hears or peer).hear()
