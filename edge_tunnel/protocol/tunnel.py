@@ -51,7 +51,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.receiving import CreditExceeded
-from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain
+from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain, pack_plain
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.window import INITIAL_WINDOW, Budget
 from edge_tunnel.reasons import Reason
@@ -273,7 +273,7 @@ class Tunnel:
             self._outlet.push(self.pack(frame))
 
     def pack(self, frame: Frame) -> bytes:
-        return encode(frame) if self._sealer is None else self._sealer.seal(frame)
+        return pack_plain(frame) if self._sealer is None else self._sealer.seal(frame)
 
     def answer(self, frame: Frame) -> None:
         if self._outlet is None:

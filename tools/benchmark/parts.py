@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 import edge_tunnel
+from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.config import NodeTls
 from edge_tunnel.proxy.tls import files_of, server_context
 
@@ -126,6 +127,7 @@ def _config(
 
 def main() -> None:
     """One part, as the command line says."""
+    keep_freed_memory()  # as our programs do
     parts: dict[str, Callable[..., Awaitable[None]]]
     parts = {each.__name__: each for each in (node, edge, remote, relay, edges)}
     trio.run(parts[sys.argv[1]], *(int(w) if w.isdigit() else w for w in sys.argv[2:]))
