@@ -141,9 +141,9 @@ class Stream:
             self.send_credit()
         return fresh
 
-    def on_credit(self, frame: Credit) -> bool:
+    def on_credit(self, frame: Credit, now: float) -> bool:
         before = self.outgoing.state
-        room = self.outgoing.credit(frame.delivered, frame.limit)
+        room = self.outgoing.credit(frame.delivered, frame.limit, now)
         self._forget_if_complete()
         return room or self.outgoing.state is not before
 

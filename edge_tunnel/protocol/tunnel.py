@@ -328,7 +328,7 @@ class Tunnel:
         if frame.stream:
             stream = self.streams.get(frame.stream)
             if stream is not None:
-                self._on_stream(stream, frame)
+                self._on_stream(stream, frame, now)
             else:
                 self._on_unknown(frame)
         elif isinstance(frame, Probe):
@@ -342,13 +342,13 @@ class Tunnel:
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} goes the other way")
 
-    def _on_stream(self, stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
+    def _on_stream(self, stream: Stream, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if isinstance(frame, Data):
             self.received += len(frame.data)
             if stream.on_data(frame):
                 self._events.append(StreamReadable(stream))
         elif isinstance(frame, Credit):
-            if stream.on_credit(frame):
+            if stream.on_credit(frame, now):
                 self._events.append(StreamWritable(stream))
         elif isinstance(frame, End):
             if stream.on_end(frame):
