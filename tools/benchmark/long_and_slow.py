@@ -56,11 +56,12 @@ async def through(
         yield relay
 
 
-def remote(stack: ExitStack, port: int) -> int:
+async def remote(stack: ExitStack, port: int) -> int:
     """A remote that dials this port; its forwarded port."""
+    # started by this thread: it dies with the one that started it
     process = stack.enter_context(started(python("remote", "parts", "remote", port)))
-    answer: int = process.answer()["port"]
-    return answer
+    answer = await trio.to_thread.run_sync(process.answer)
+    return int(answer["port"])
 
 
 async def long_path(service: int, node: int, seconds: float) -> bool:
@@ -71,7 +72,7 @@ async def long_path(service: int, node: int, seconds: float) -> bool:
             plain = await load("down", relay.port, 1, seconds)
         with ExitStack() as stack:
             async with through(node, None, LONG / 2, rate) as relay:
-                port = await trio.to_thread.run_sync(remote, stack, relay.port)
+                port = await remote(stack, relay.port)
                 await load("down", port, 1, seconds)  # the window grows, as TCP's did
                 ours = await load("down", port, 1, seconds)
         speeds = [figures["bytes"] / figures["seconds"] / 1e6 for figures in (plain, ours)]
@@ -92,7 +93,7 @@ async def slow_path(node: Process, node_port: int, seconds: float) -> bool:
     for trip in TRIPS:
         with ExitStack() as stack:
             async with through(node_port, QUEUE, trip / 2, SLOW) as relay:
-                port = await trio.to_thread.run_sync(remote, stack, relay.port)
+                port = await remote(stack, relay.port)
                 await load("trips", port, 64, 0.5)
                 before = node.memory()
                 async with trio.open_nursery() as nursery:
