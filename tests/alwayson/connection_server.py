@@ -77,6 +77,9 @@ class Device:
     def __init__(self, headers: dict[str, str], socket: Any) -> None:
         self.headers = headers
         self.socket = socket
+        self.scope = trio.CancelScope()
+        """Cancel it, and the connection breaks."""
+
         self.over = trio.Event()
         self.bound: list[str] = []
         self.unbound: list[str] = []
@@ -190,7 +193,8 @@ class ConnectionServer:
         answer = self.auth if first.body.app_key == KEY else Response(Status.UNAUTHORIZED)
         await socket.send_message(encode(first.answer(answer)._replace(session_id=SESSION)))
         try:
-            await self._serve(device, socket, assembly)
+            with device.scope:
+                await self._serve(device, socket, assembly)
         finally:
             device.over.set()
 
