@@ -168,7 +168,8 @@ class Relay:
                     await self._sock.send_all(data)
         except LinkLost as error:
             clean = self._web.close_code in _CLEAN
-            self.stop(End(str(error), NORMAL if clean else CUT_OFF, by_server=True))
+            text = "the user ended the connection" if clean else str(error)
+            self.stop(End(text, NORMAL if clean else CUT_OFF, by_server=True))
         except AlwaysOnError as error:
             self.stop(End(str(error)))
         except trio.BrokenResourceError:
