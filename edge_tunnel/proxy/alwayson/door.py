@@ -13,7 +13,9 @@ import trio
 from edge_tunnel.access.rights import PeerCertificate
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.secured import Secured
+from edge_tunnel.link.transport import Transport
 from edge_tunnel.proxy.alwayson.front import AlwaysOn, Host, Visitor
+from edge_tunnel.proxy.alwayson.passing import PassedStream, hear_out
 from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings
 from edge_tunnel.proxy.alwayson.upgrade import read_upgrade
 from edge_tunnel.proxy.alwayson.websocket import acknowledging
@@ -38,9 +40,13 @@ class AlwaysOnDoor:
                 talk=node.talk,
                 offers=node.authority.offers,
                 user_of=self._user_of,
+                nodes=lambda: node.registry.nodes,
+                hops=node.hops,
             ),
             settings,
         )
+        if node.hops is not None:
+            node.hops.on_passage = self._take_passage
         self.running = False
 
     async def run(self) -> None:
@@ -72,11 +78,29 @@ class AlwaysOnDoor:
         assert upgrade is not None
         visitor = Visitor(
             stream=stream,
+            head=head,
             peer=peer,
             greeted=greeted,
             let_in=partial(self._node.no_stranger, peer),
             certificate=certificate,
             quick_ack=acknowledging(_socket_of(stream)),
+        )
+        await self.front.serve(upgrade, visitor)
+
+    async def _take_passage(self, transport: Transport) -> None:
+        """A tunnel socket that another node passes on. That node has counted it as a stranger."""
+        passed = await hear_out(transport, self._node.settings.handshake_timeout)
+        upgrade = None if passed is None else read_upgrade(passed[1])
+        if passed is None or upgrade is None or upgrade.tid is None:
+            return
+        peer, head = passed
+        visitor = Visitor(
+            stream=PassedStream(transport),
+            head=head,
+            peer=peer,
+            greeted=trio.Event(),
+            let_in=lambda: None,
+            passed=True,
         )
         await self.front.serve(upgrade, visitor)
 

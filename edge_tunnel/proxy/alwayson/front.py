@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +22,14 @@ from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.proxy.alwayson.ends import TunnelEnds
 from edge_tunnel.proxy.alwayson.inprocess import InProcessTransport, in_process_pair
+from edge_tunnel.proxy.alwayson.passing import pass_on
 from edge_tunnel.proxy.alwayson.relay import Relay
 from edge_tunnel.proxy.alwayson.session import Session
 from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings, stand_in
-from edge_tunnel.proxy.alwayson.tids import Opening, Openings
+from edge_tunnel.proxy.alwayson.tids import Opening, Openings, node_of
 from edge_tunnel.proxy.alwayson.upgrade import Upgrade, refusal, switching
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
+from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.reasons import Reason
 
 __all__ = ["AlwaysOn", "Host", "Visitor"]
@@ -61,12 +63,21 @@ class Host:
     user_of: Callable[[bytes], str]
     """Whose tunnel it is, as far as this node knows."""
 
+    nodes: Callable[[], Iterable[str]]
+    """The names of the cluster's nodes."""
+
+    hops: Hops | None
+    """The way to them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
     """A connection whose request was read."""
 
     stream: trio.abc.Stream
+    head: bytes
+    """What was read of it."""
+
     peer: str
     greeted: trio.Event
     let_in: Callable[[], None]
@@ -74,6 +85,8 @@ class Visitor:
 
     certificate: PeerCertificate | None = None
     quick_ack: Callable[[], None] = lambda: None
+    passed: bool = False
+    """Whether another node passes it on: it goes no further."""
 
 
 class _Refused(Exception):
@@ -204,6 +217,11 @@ class AlwaysOn:
             del self.sessions[thing]
 
     async def _serve_tunnel(self, tid: str, upgrade: Upgrade, visitor: Visitor) -> None:
+        node = node_of(tid, self.host.nodes())
+        if node not in (None, self.host.name) and self.host.hops is not None and not visitor.passed:
+            assert node is not None
+            await self._pass_on(node, visitor)
+            return
         refused = self.openings.why_not(tid, upgrade.app_key)
         if refused is not None:
             await self._show_out(visitor, 404, refused)
@@ -216,6 +234,22 @@ class AlwaysOn:
             await socket.close(1008, "no tunnel of this id is waited for")
             return
         await opening.over.wait()
+
+    async def _pass_on(self, node: str, visitor: Visitor) -> None:
+        """It is another node's."""
+        assert self.host.hops is not None
+
+        def let_in() -> None:
+            visitor.greeted.set()
+            visitor.let_in()
+
+        try:
+            await pass_on(
+                self.host.hops, node, visitor.stream, visitor.peer, visitor.head, let_in
+            )
+        except (LinkLost, RemoteProtocolError) as error:
+            _log.info("a tunnel socket from %s, for node %s: %s", visitor.peer, node, error)
+            await self._show_out(visitor, 503, f"node {node} cannot be reached")
 
     # -- streams
 

@@ -57,7 +57,7 @@ class Stage:
         """One that is not started. Its connections all go to this node."""
         connect = partial(self.cluster.connect, "device", node)
         named = {SSH: echo, WEB: greeting} if targets is None else targets
-        return Device(connect, *things, key=key, style=style, targets=named)
+        return Device(connect, self.nursery, *things, key=key, style=style, targets=named)
 
     async def bound(self, *things: str, **more: object) -> Device:
         """One that runs, with its things bound."""
@@ -68,13 +68,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(*nodes: str, **settings: object) -> AsyncIterator[tuple[Stage, Remote]]:
+async def open_stage(
+    *nodes: str, capacity: int = 256 * 1024, **settings: object
+) -> AsyncIterator[tuple[Stage, Remote]]:
     names = nodes or ("node",)
     urls = tuple(f"mem://{name}" for name in names)
-    with trio.fail_after(3000):
+    with trio.fail_after(10_000):
         async with (
             open_cluster(
                 *names,
+                capacity=capacity,
                 alwayson=replace(SETTINGS, **settings),  # type: ignore[arg-type]
             ) as cluster,
             trio.open_nursery() as nursery,

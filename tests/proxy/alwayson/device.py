@@ -24,6 +24,7 @@ from wsproto.events import (
     Request as UpgradeRequest,
     TextMessage,
 )
+from wsproto.utilities import LocalProtocolError
 
 from edge_tunnel.alwayson.messages import (
     NO_SESSION,
@@ -68,12 +69,17 @@ class Socket:
         self.answer_head = b""
         self.pongs: list[bytes] = []
         self.closed: CloseConnection | None = None
+        self._sending = trio.Lock()
         self._messages: deque[str | bytes] = deque()
         self._parts: list[str | bytes] = []
 
-    async def open(self, path: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+    async def open(
+        self, path: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Iterable[str] = ()
+    ) -> None:
         named = [(name.encode(), value.encode()) for name, value in headers]
-        request = UpgradeRequest(host="node", target=path, extra_headers=named)
+        request = UpgradeRequest(
+            host="node", target=path, extra_headers=named, subprotocols=list(subprotocols)
+        )
         await self.stream.send_all(self.client.send(request))
         while True:
             data = await self.stream.receive_some()
@@ -91,10 +97,12 @@ class Socket:
 
     async def send(self, data: str | bytes) -> None:
         event = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
-        await self.stream.send_all(self.client.send(event))
+        async with self._sending:
+            await self.stream.send_all(self.client.send(event))
 
     async def ping(self, payload: bytes = b"07:27:02") -> None:
-        await self.stream.send_all(self.client.send(Ping(payload)))
+        async with self._sending:
+            await self.stream.send_all(self.client.send(Ping(payload)))
 
     async def receive(self) -> str | bytes | None:
         """The next message; None: the server has closed."""
@@ -127,7 +135,7 @@ class Socket:
 
     async def close(self, code: int, reason: str) -> None:
         event = CloseConnection(code=code, reason=reason)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
             await self.stream.send_all(self.client.send(event))
         await self.stream.aclose()
 
@@ -143,12 +151,16 @@ class Device:
     def __init__(
         self,
         connect: Callable[[], trio.abc.Stream],
+        nursery: trio.Nursery,
         *things: str,
         key: str,
         style: str = "c",
         targets: dict[int, Target] | None = None,
     ) -> None:
-        """`connect` opens a connection to the node; `style`: c, java or ours; targets by port."""
+        """`connect` opens a connection to the node; `style`: c, java or ours; targets by port.
+
+        Tunnels live in `nursery`: they outlive the main socket.
+        """
         self.connect = connect
         self.things = things
         self.key = key
@@ -163,26 +175,43 @@ class Device:
         self.sockets: dict[str, Socket] = {}
         self.refused: list[int] = []
         self.largest = 0  # bytes of a frame on the main socket
+        self.pings = True
         self.dials = True  # whether it opens tunnel sockets at all
         self.answers: Callable[[Request], Response] = lambda _request: SUCCESS
         self._assembly = Assembly()
         self._session = NO_SESSION
         self._last = 0
         self._changed = trio.lowlevel.ParkingLot()
-        self._nursery: trio.Nursery | None = None
+        self._nursery = nursery
 
     # -- the main socket
 
     async def run(self) -> None:
         """Until the server closes the main socket, or this is cancelled."""
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as nursery:
             await self.log_in()
             for thing in self.things:
-                await self.ask(Bind((thing,)))
+                response = await self.ask(Bind((thing,)))
+                assert response.ok, response.why
             self.bound.set()
+            nursery.start_soon(self._keep_alive)
             while await self.listen():
                 pass
-            self._nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+
+    async def _keep_alive(self) -> None:
+        """As both SDKs: without a pong within 10 s the connection is given up."""
+        assert self.main is not None
+        pings = 0
+        while self.pings:
+            try:
+                await self.main.ping()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
+                return
+            pings += 1
+            await trio.sleep(10)
+            assert len(self.main.pongs) == pings, "Normal Close Pong timeout"
+            await trio.sleep(45)
 
     async def log_in(self) -> None:
         self.main = Socket(self.connect())
@@ -194,8 +223,9 @@ class Device:
 
     async def say(self, message: Said) -> None:
         assert self.main is not None
-        for part in encode_parts(message):
-            padding = bytes(8) if self.style == "c" and part[1] != 0x14 else b""
+        parts = encode_parts(message)
+        padding = bytes(8) if self.style == "c" and len(parts) == 1 else b""
+        for part in parts:
             await self.main.send(part + padding)
 
     async def ask(self, body: object) -> Response:
@@ -205,7 +235,10 @@ class Device:
         await self.say(Said(body, number, self._session))  # type: ignore[arg-type]
         with trio.fail_after(10):
             while number not in self.responses:
-                assert await self.listen(), "the server closed instead of answering"
+                if self.bound.is_set():  # `run` listens
+                    await self._changed.park()
+                else:
+                    assert await self.listen(), "the server closed instead of answering"
         return self.responses.pop(number)
 
     async def listen(self) -> bool:
@@ -228,6 +261,7 @@ class Device:
                 assert message.session_id not in (0, NO_SESSION) or not message.body.ok
                 self._session = message.session_id
             self.responses[message.request_id] = message.body
+            self._changed.unpark_all()
             return
         assert isinstance(message.body, Request)
         self.requests.append(message.body)
@@ -269,7 +303,6 @@ class Device:
         assert asked.chunksize >= 6144, "4096 corrupts the heap of a C device"
         assert len(asked.tid) <= 64
         if self.dials:
-            assert self._nursery is not None
             self._nursery.start_soon(self._tunnel, asked)
 
     async def wait_started(self, count: int = 1) -> StartTunnel:
