@@ -102,9 +102,9 @@ def encode(message: Message) -> bytes:
     ids = (message.request_id, message.endpoint_id, message.session_id)
     try:
         header = _HEADER.pack(_VERSION, _code(body), *ids, isinstance(body, Chunk))
-    except struct.error as error:
-        raise LocalProtocolError(f"an id or code that is no number of the wire: {error}") from None
-    data = header + _PACK[type(body)](body)
+        data = header + _PACK[type(body)](body)
+    except (struct.error, ValueError, TypeError, AttributeError) as error:
+        raise LocalProtocolError(f"{type(body).__name__} does not fit the wire: {error}") from None
     if len(data) > MAX_MESSAGE:
         raise LocalProtocolError(f"a message of {len(data)} bytes; the limit is {MAX_MESSAGE}")
     return data

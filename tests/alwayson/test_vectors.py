@@ -34,7 +34,7 @@ PADDED = {
     "response_all_types": 1,
     "response_error_reason_in_infotable_trailing_zeros": 14,
 }
-"""Vectors that end with zero bytes which are not of the message, and how many: the C SDK does it."""
+"""Vectors of the C SDK that end with zero bytes which are not of the message, and how many."""
 
 WEBSOCKET = {"client_ping", "close_frame", "tunnel_close_from_edge"}
 """Vectors that are the WebSocket's own control frames: not the codec's."""

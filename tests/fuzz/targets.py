@@ -15,6 +15,13 @@ import trio
 import trio.testing
 
 from edge_tunnel.access.rights import DevelopmentKey
+from edge_tunnel.alwayson.codec import decode as alwayson_decode
+from edge_tunnel.alwayson.codec import encode as alwayson_encode
+from edge_tunnel.alwayson.messages import Request
+from edge_tunnel.alwayson.multipart import Assembly
+from edge_tunnel.alwayson.reading import AlwaysOnError
+from edge_tunnel.alwayson.text import decode_text, encode_text
+from edge_tunnel.alwayson.tunnels import tunnel_request
 from edge_tunnel.config import inspect_config, inspect_proxy_config
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.transport import Transport
@@ -66,6 +73,29 @@ def frames(data: bytes) -> None:
         except RemoteProtocolError:
             passed = False
         assert passed == (frame is not None), "node and endpoint do not agree on DATA"
+
+
+# -- AlwaysOn
+
+
+def alwayson(data: bytes) -> None:
+    """A message that encodes to one that is equal, or the documented error; so in parts, too.
+
+    (Compared as bytes: a number that is none does not equal itself.)
+    """
+    with suppress(AlwaysOnError):
+        again = alwayson_encode(alwayson_decode(data))
+        assert alwayson_encode(alwayson_decode(again)) == again
+    assembly = Assembly()
+    for piece in pieces(data):
+        with suppress(AlwaysOnError):
+            message = assembly.receive(piece, 0)
+            if message is not None and isinstance(message.body, Request):
+                tunnel_request(message.body)
+        assert 0 <= assembly.held <= len(data)
+    with suppress(AlwaysOnError):
+        text = data.decode("ascii", "replace")
+        assert encode_text(decode_text(text)) == text
 
 
 # -- the greeting, and what a link says after it
@@ -193,7 +223,7 @@ async def _http(chunks: list[bytes]) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (frames, greeting, config, http)
+    target.__name__: target for target in (frames, alwayson, greeting, config, http)
 }
 if importlib.util.find_spec(_POLICY) is not None:
     TARGETS["policy"] = policy

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from edge_tunnel.alwayson.codec import encode
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.codec import decode, peek
 from edge_tunnel.protocol.frames import Kind
@@ -42,6 +43,18 @@ def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="do not agree"):
         for seed in malformed:
             TARGETS["frames"](seed)
+
+
+def test_the_target_of_alwayson_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that loses the session of a message is noticed."""
+    seen = iter(range(1000))
+    monkeypatch.setattr(
+        targets,
+        "alwayson_encode",
+        lambda message: encode(message._replace(session_id=next(seen))),
+    )
+    with pytest.raises(AssertionError):
+        TARGETS["alwayson"](next(iter(seeds("alwayson"))))
 
 
 def _is_bad_data(message: bytes) -> bool:
