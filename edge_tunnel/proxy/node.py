@@ -19,6 +19,7 @@ import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
 from edge_tunnel.audit.records import NO_AUDIT, Audit
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
@@ -31,7 +32,6 @@ from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
 from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
 from edge_tunnel.proxy.admission import Admission
 from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
-from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings
 from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.directory import NodeInfo

@@ -13,12 +13,12 @@ from functools import partial
 import trio
 
 from edge_tunnel.access.rights import Authority, DevelopmentKey
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
-from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings
 from edge_tunnel.proxy.hop import HopDial, HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.testing.registry import RegistryView, SharedRegistry

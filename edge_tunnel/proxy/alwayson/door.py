@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from edge_tunnel.access.rights import PeerCertificate
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.proxy.alwayson.front import AlwaysOn, Host, Visitor
 from edge_tunnel.proxy.alwayson.passing import PassedStream, hear_out
-from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings
 from edge_tunnel.proxy.alwayson.upgrade import read_upgrade
 from edge_tunnel.proxy.alwayson.websocket import acknowledging
 

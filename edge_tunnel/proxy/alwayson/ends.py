@@ -1,8 +1,8 @@
 """The far ends of tunnels to devices that know nothing of tunnels: they are in this node.
 
 What an edge of ours is for its own tunnels this is for all such devices of a node. A tunnel stays
-while links come and go, the remote's as well as the device's main socket; its streams stand on tunnel
-sockets, which are this node's and die with it.
+while links come and go, the remote's as well as the device's main socket; its streams stand on
+tunnel sockets, which are this node's and die with it.
 """
 
 from __future__ import annotations

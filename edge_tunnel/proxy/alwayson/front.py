@@ -15,17 +15,18 @@ from edge_tunnel.access.rights import PeerCertificate, ServiceOffer
 from edge_tunnel.alwayson.messages import Response
 from edge_tunnel.alwayson.reading import MAX_MESSAGE
 from edge_tunnel.alwayson.text import MAX_TEXT
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.proxy.alwayson.ends import TunnelEnds
+from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.proxy.alwayson.inprocess import InProcessTransport, in_process_pair
-from edge_tunnel.proxy.alwayson.passing import pass_on
+from edge_tunnel.proxy.alwayson.passing import first_message, pass_on
 from edge_tunnel.proxy.alwayson.relay import Relay
 from edge_tunnel.proxy.alwayson.session import Session
-from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings, stand_in
 from edge_tunnel.proxy.alwayson.tids import Opening, Openings, node_of
 from edge_tunnel.proxy.alwayson.upgrade import Upgrade, refusal, switching
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
@@ -130,7 +131,11 @@ class AlwaysOn:
         """What a thing's services are: the policy's word counts before the node's own."""
         named = self.host.offers(thing)
         known = {each.name for each in named}
-        return (*named, *(each for each in self.settings.services if each.name not in known))
+        own = (each for each in self.settings.services if each.name not in known)
+        return (
+            *named,
+            *(ServiceOffer(name=each.name, host=each.host, port=each.port) for each in own),
+        )
 
     # -- sockets
 
@@ -244,9 +249,8 @@ class AlwaysOn:
             visitor.let_in()
 
         try:
-            await pass_on(
-                self.host.hops, node, visitor.stream, visitor.peer, visitor.head, let_in
-            )
+            first = first_message(visitor.peer, visitor.head)
+            await pass_on(self.host.hops, node, visitor.stream, first, let_in)
         except (LinkLost, RemoteProtocolError) as error:
             _log.info("a tunnel socket from %s, for node %s: %s", visitor.peer, node, error)
             await self._show_out(visitor, 503, f"node {node} cannot be reached")

@@ -28,6 +28,7 @@ class _Way:
         self.capacity = capacity
         self.messages: deque[bytes] = deque()
         self.size = 0
+        self.closed: str | None = None
         self.changed = trio.lowlevel.ParkingLot()
 
     def has_room(self, size: int) -> bool:
@@ -40,16 +41,14 @@ class InProcessTransport(Transport):
     def __init__(self, outgoing: _Way, incoming: _Way, peer: str) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
-        self._closed: str | None = None
         self.peer = peer
-        self.far: InProcessTransport
 
     async def send(self, message: bytes) -> None:
         way = self._outgoing
-        while self._closed is None and not way.has_room(len(message)):
+        while way.closed is None and not way.has_room(len(message)):
             await way.changed.park()
-        if self._closed is not None:
-            raise LinkLost(self._closed)
+        if way.closed is not None:
+            raise LinkLost(way.closed)
         way.messages.append(message)
         way.size += len(message)
         way.changed.unpark_all()
@@ -58,8 +57,8 @@ class InProcessTransport(Transport):
         """What was sent before the other end closed is still received."""
         way = self._incoming
         while not way.messages:
-            if self._closed is not None:
-                raise LinkLost(self._closed)
+            if way.closed is not None:
+                raise LinkLost(way.closed)
             await way.changed.park()
         message = way.messages.popleft()
         way.size -= len(message)
@@ -68,9 +67,8 @@ class InProcessTransport(Transport):
 
     def close(self, why: str) -> None:
         """Both ends are over."""
-        for end in (self, self.far):
-            end._closed = end._closed or why
         for way in (self._outgoing, self._incoming):
+            way.closed = way.closed or why
             way.changed.unpark_all()
 
 
@@ -79,7 +77,4 @@ def in_process_pair(
 ) -> tuple[InProcessTransport, InProcessTransport]:
     """Two ends; `peers`: what each is called by the other."""
     there, back = _Way(capacity), _Way(capacity)
-    one = InProcessTransport(there, back, peers[1])
-    other = InProcessTransport(back, there, peers[0])
-    one.far, other.far = other, one
-    return one, other
+    return InProcessTransport(there, back, peers[1]), InProcessTransport(back, there, peers[0])

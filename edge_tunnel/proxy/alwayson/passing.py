@@ -1,11 +1,11 @@
 """A tunnel socket that came to the wrong node, on its way to the right one.
 
-Behind a balancer a device's tunnel socket may come to any node, and its tid names the one that asked
-for it. That one is reached as for a hop, with the same certificates or key, but by a connection of
-its own: so one slow device delays no other, and TCP's back-pressure reaches it. After JOIN (which
-names the feature ``passing``) and WELCOME there are no frames. The first message is the device's
-address, a line feed, and its request as it came; all others are its bytes, both ways; an empty one is
-the end of them.
+Behind a balancer a device's tunnel socket may come to any node, and its tid names the one that
+asked for it. That one is reached as for a hop, with the same certificates or key, but by a
+connection of its own: so one slow device delays no other, and TCP's back-pressure reaches it. After
+JOIN (which names the feature ``passing``) and WELCOME there are no frames. The first message is the
+device's address, a line feed, and its request as it came; all others are its bytes, both ways; an
+empty one is the end of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.proxy.hop import Hops
 
-__all__ = ["PassedStream", "hear_out", "pass_on"]
+__all__ = ["PassedStream", "first_message", "hear_out", "pass_on"]
 
 _PART: Final = 64 * 1024
 """Bytes of one message: the best of a hop, as measured."""
@@ -68,6 +68,11 @@ class PassedStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
+def first_message(peer: str, head: bytes) -> bytes:
+    """Where a device comes from, and what was read of it."""
+    return peer.encode() + b"\n" + head
+
+
 async def hear_out(transport: Transport, timeout: float) -> tuple[str, bytes] | None:
     """The address and the request of a device that another node passes on; None: none came."""
     with trio.move_on_after(timeout):
@@ -78,11 +83,11 @@ async def hear_out(transport: Transport, timeout: float) -> tuple[str, bytes] | 
 
 
 async def pass_on(
-    hops: Hops, node: str, stream: trio.abc.Stream, peer: str, head: bytes, let_in: Callable[[], None]
+    hops: Hops, node: str, stream: trio.abc.Stream, first: bytes, let_in: Callable[[], None]
 ) -> None:
     """Carry a device's connection to the node that it is for, until either has ended it.
 
-    `let_in` is called when that node has let the device in.
+    `first`: of `first_message`. `let_in` is called when that node has let the device in.
 
     Raises:
       LinkLost: the node cannot be reached.
@@ -90,7 +95,7 @@ async def pass_on(
     with trio.CancelScope() as patience:
         patience.deadline = trio.current_time() + hops.settings.connect_timeout
         async with hops.open_passage(node) as transport:
-            await transport.send(peer.encode() + b"\n" + head)
+            await transport.send(first)
             answer = await transport.receive()
             patience.deadline = math.inf
             if answer.startswith(b"HTTP/1.1 101"):
@@ -105,9 +110,7 @@ async def pass_on(
     raise LinkLost(f"node {node} did not answer")
 
 
-async def _to_node(
-    stream: trio.abc.Stream, transport: Transport, scope: trio.CancelScope
-) -> None:
+async def _to_node(stream: trio.abc.Stream, transport: Transport, scope: trio.CancelScope) -> None:
     """An end is passed on, and what the node still says comes back; a cut is the end of both."""
     try:
         while data := await stream.receive_some(_PART):

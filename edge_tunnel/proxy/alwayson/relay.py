@@ -1,15 +1,16 @@
-"""A stream and a device's tunnel socket, joined. What is particular is how it begins and how it ends.
+"""A stream and a device's tunnel socket, joined. How it begins and how it ends is particular.
 
-**The beginning.** C devices throw away what comes in one read with the answer to their handshake. So
-nothing is sent before the device has spoken or 250 ms have passed (both SDKs; a server that speaks
-first, as SSH's, costs no wait). A C device opens its socket before it knows whether the target
-answers, and says DISCONNECT if it does not: so only after that wait the connection counts as made.
+**The beginning.** C devices throw away what comes in one read with the answer to their handshake.
+So nothing is sent before the device has spoken or 250 ms have passed (both SDKs; a server that
+speaks first, as SSH's, costs no wait). A C device opens its socket before it knows whether the
+target answers, and says DISCONNECT if it does not: so only after that wait the connection counts as
+made.
 
-**The end.** This wire has no half-close, and of the ends that it has only one says that all is sent:
-our own edge's. A Java device closes TCP when its target has closed, and also when its target was
-reset, or when it is stopped; a C device says nothing at all, before its next write fails. So whatever
-is not said to be the end is a reset, with its reason (DESIGN.md section 2, invariant 3) - after all
-that came before has been delivered.
+**The end.** This wire has no half-close, and of the ends that it has only one says that all is
+sent: our own edge's. A Java device closes TCP when its target has closed, and also when its target
+was reset, or when it is stopped; a C device says nothing at all, before its next write fails. So
+whatever is not said to be the end is a reset, with its reason (DESIGN.md section 2, invariant 3) -
+after all that came before has been delivered.
 
 A remote that has no more to send (a half-close) cannot be passed on either. The other way goes on,
 until the device ends it or has been silent for a minute.
@@ -20,6 +21,7 @@ here, and what the remote has not delivered yet, which is bounded.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -49,7 +51,8 @@ _MOST_KEPT: Final = 1024 * 1024
 """Bytes that came from the device and that the remote has not delivered: 10 MB/s at 100 ms."""
 
 _LAST_WORDS: Final = 5.0
-"""Seconds that what a device sent before its DISCONNECT may take: it comes by another connection."""
+"""Seconds that what a device sent before its DISCONNECT may take: it comes by another
+connection."""
 
 
 class Relay:
@@ -92,10 +95,8 @@ class Relay:
 
     async def _finish(self) -> None:
         """The device's half has ended as it should; its other half went with the socket."""
-        try:
-            await self._stream.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the remote has gone, or wants no more
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._stream.send_eof()  # unless the remote has gone, or wants no more
         self._stream.stop_receiving()
 
     def _end(self, reason: Reason, text: str) -> None:

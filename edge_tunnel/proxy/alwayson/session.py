@@ -96,7 +96,8 @@ class Session:
     ) -> None:
         """`silence`: seconds without anything from the device; `offers`: the services of a thing.
 
-        `ping_interval`: of the link inside. `notify`: whether to look like the platform after a bind.
+        `ping_interval`: of the link inside. `notify`: whether to look like the platform after a
+        bind.
         """
         self.things: dict[str, int] = {}
         """What it has bound, with the epoch."""

@@ -1,9 +1,9 @@
 """The HTTP request that opens a device's socket, and the one answer that all devices understand.
 
 The C SDK reads the answer naively: ``101`` at its place in the first line, ``Connection`` that says
-``Upgrade`` and nothing else, no header without a value. No extension is agreed on (nobody compresses
-then) and no subprotocol, because no device offers one. Ours do, also at the path that a device uses:
-so the subprotocol tells the two apart. No I/O here.
+``Upgrade`` and nothing else, no header without a value. No extension is agreed on (nobody
+compresses then) and no subprotocol, because no device offers one. Ours do, also at the path that a
+device uses: so the subprotocol tells the two apart. No I/O here.
 """
 
 from __future__ import annotations

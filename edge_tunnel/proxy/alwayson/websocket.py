@@ -4,12 +4,13 @@ What is particular about these peers (each was met with a real client):
 
 * C devices never answer a ping. So none is sent, and what proves that a device lives is what comes
   from it; its own pings do, and have to be answered within 10 s.
-* They write head and payload of a frame apart. With Linux's delayed acknowledgements that costs 40 ms
-  for each message, unless the kernel is told, after every read, to acknowledge at once
+* They write head and payload of a frame apart. With Linux's delayed acknowledgements that costs 40
+  ms for each message, unless the kernel is told, after every read, to acknowledge at once
   (TCP_QUICKACK does not last).
 * A frame to a device is never fragmented, and on a main socket at most 8,192 bytes long. That is
   for whoever sends; here a frame goes out as it is given.
-* Java devices end a tunnel by closing TCP, without a closing frame: `SocketEnded.code` is None then.
+* Java devices end a tunnel by closing TCP, without a closing frame: `SocketEnded.code` is None
+  then.
 
 One task receives, and one sends. The answer to a ping goes out behind the frame that is being sent.
 """

@@ -9,9 +9,8 @@ from functools import partial
 
 import trio
 
-from edge_tunnel import Remote, open_remote
-from edge_tunnel.access.rights import ServiceOffer
-from edge_tunnel.proxy.alwayson.settings import AlwaysOnSettings
+from edge_tunnel import Remote, Service, open_remote
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.testing.cluster import KEY, Cluster, open_cluster
 from edge_tunnel.testing.wire import WireStream
 from tests.proxy.alwayson.device import Device, Target
@@ -19,8 +18,8 @@ from tests.proxy.alwayson.device import Device, Target
 SSH, WEB, NOWHERE = 22, 80, 9
 
 
-def offer(name: str, port: int) -> ServiceOffer:
-    return ServiceOffer(name=name, host="127.0.0.1", port=port)
+def offer(name: str, port: int) -> Service:
+    return Service(name=name, host="127.0.0.1", port=port)
 
 
 SETTINGS = AlwaysOnSettings(
@@ -56,7 +55,8 @@ class Stage:
     ) -> Device:
         """One that is not started. Its connections all go to this node."""
         connect = partial(self.cluster.connect, "device", node)
-        named = {SSH: echo, WEB: greeting} if targets is None else targets
+        usual: dict[int, Target] = {SSH: echo, WEB: greeting}
+        named = usual if targets is None else targets
         return Device(connect, self.nursery, *things, key=key, style=style, targets=named)
 
     async def bound(self, *things: str, **more: object) -> Device:

@@ -21,8 +21,10 @@ from wsproto.events import (
     Ping,
     Pong,
     RejectConnection,
-    Request as UpgradeRequest,
     TextMessage,
+)
+from wsproto.events import (
+    Request as UpgradeRequest,
 )
 from wsproto.utilities import LocalProtocolError
 
@@ -30,12 +32,14 @@ from edge_tunnel.alwayson.messages import (
     NO_SESSION,
     SUCCESS,
     Bind,
-    Message as Said,
     Request,
     Response,
     Status,
     Unbind,
     auth,
+)
+from edge_tunnel.alwayson.messages import (
+    Message as Said,
 )
 from edge_tunnel.alwayson.multipart import MAX_FRAME, Assembly, encode_parts
 from edge_tunnel.alwayson.tunnels import (
@@ -84,7 +88,7 @@ class Socket:
         while True:
             data = await self.stream.receive_some()
             self.answer_head += data
-            self.client.receive_data(data or None)
+            self.client.receive_data(bytes(data) or None)
             for event in self.client.events():
                 if isinstance(event, AcceptConnection):
                     glued = self.answer_head.partition(b"\r\n\r\n")[2]
@@ -115,7 +119,7 @@ class Socket:
                 return None
             if not data:
                 return None
-            self.client.receive_data(data)
+            self.client.receive_data(bytes(data))
             for event in self.client.events():
                 self._take(event)
         return self._messages.popleft()

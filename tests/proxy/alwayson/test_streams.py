@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from edge_tunnel import Reason, StreamRefused, TunnelEnded
+from edge_tunnel.testing.wire import WireStream
 from tests.proxy.alwayson.conftest import open_stage
 from tests.proxy.alwayson.device import NOT_FOUND
 
@@ -50,11 +51,11 @@ async def test_a_server_that_speaks_first_costs_no_wait(
 async def test_the_first_bytes_are_held(autojump_clock: trio.testing.MockClock) -> None:
     """A C device throws away what comes in one read with the 101 (the double asserts it); so what
     the remote sent early waits for 250 ms of virtual time, and is complete then."""
-    came: list[float] = []
+    came = trio.Event()
 
-    async def listener(stream: object) -> None:
-        await stream.receive_some()  # type: ignore[attr-defined]
-        came.append(trio.current_time())
+    async def listener(stream: WireStream) -> None:
+        await stream.receive_some()
+        came.set()
         await trio.sleep_forever()
 
     async with open_stage() as (stage, remote):
@@ -64,9 +65,8 @@ async def test_the_first_bytes_are_held(autojump_clock: trio.testing.MockClock) 
         await device.wait_started()
         began = trio.current_time()
         await early.wait_accepted()
-        while not came:
-            await trio.sleep(0.01)
-        assert 0.24 < came[0] - began < 0.3
+        await came.wait()
+        assert 0.24 < trio.current_time() - began < 0.3
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,8 @@ async def test_success_of_start_tunnel_is_no_connection(
 async def test_a_flood_of_disconnects_is_answered_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """A C device says it every 150 ms until it hears CompleteTunnel: it hears that at once, once."""
+    """A C device says it every 150 ms until it hears CompleteTunnel: it hears that at once,
+    once."""
     async with open_stage() as (stage, remote):
         device = await stage.bound(THING)
         began = trio.current_time()
@@ -180,7 +181,8 @@ async def test_disconnect_after_data_is_a_reset(autojump_clock: trio.testing.Moc
 async def test_a_closed_remote_ends_the_tunnel_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """It reads no more and sends no more: the device is told, without the minute of a half-close."""
+    """It reads no more and sends no more: the device is told, without the minute of a
+    half-close."""
     async with open_stage() as (stage, remote):
         device = await stage.bound(THING)
         stream = await remote.open_stream(THING, "ssh")
@@ -195,11 +197,11 @@ async def test_a_half_close_leaves_the_other_way_open(
 ) -> None:
     """The wire cannot say it to the device; what the device sends still arrives."""
 
-    async def slow(stream: object) -> None:
-        await stream.receive_some()  # type: ignore[attr-defined]
+    async def slow(stream: WireStream) -> None:
+        await stream.receive_some()
         for _ in range(5):
             await trio.sleep(30)
-            await stream.send_all(b"tick ")  # type: ignore[attr-defined]
+            await stream.send_all(b"tick ")
 
     async with open_stage() as (stage, remote):
         await stage.bound(THING, style="ours", targets={22: slow})
@@ -254,7 +256,8 @@ async def test_the_main_socket_may_die(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_a_node_that_dies_takes_its_streams(autojump_clock: trio.testing.MockClock) -> None:
-    """The remote sees a reset with a reason, never an end of file, although the device comes back."""
+    """The remote sees a reset with a reason, never an end of file, although the device comes
+    back."""
     async with open_stage("a", "b") as (stage, remote):
         device = await stage.bound(THING, node="a")
         stream = await remote.open_stream(THING, "ssh")
@@ -291,10 +294,10 @@ async def test_a_remote_that_does_not_read_stops_the_device(
     """What waits in the node is bounded; all the rest waits at the device."""
     sent = 0
 
-    async def endless(stream: object) -> None:
+    async def endless(stream: WireStream) -> None:
         nonlocal sent
         while True:
-            await stream.send_all(bytes(4096))  # type: ignore[attr-defined]
+            await stream.send_all(bytes(4096))
             sent += 4096
 
     async with open_stage() as (stage, remote):
@@ -315,7 +318,7 @@ async def test_a_device_that_does_not_read_stops_the_remote(
 ) -> None:
     """The other way: credit follows the tunnel socket."""
 
-    async def deaf(stream: object) -> None:
+    async def deaf(stream: WireStream) -> None:
         await trio.sleep_forever()
 
     async with open_stage() as (stage, remote):

@@ -178,5 +178,3 @@ async def test_the_passing_node_dies(autojump_clock: trio.testing.MockClock) -> 
         again = await remote.open_stream(THING, "ssh")
         await again.send_all(b"y")
         assert await again.receive_some() == b"y"
-
-
