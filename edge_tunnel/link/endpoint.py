@@ -220,6 +220,8 @@ class Endpoint:
         try:
             with visit.scope:
                 await self._one_link(visit)
+            if visit.linked:  # without a link of ours, which says goodbye by itself
+                raise LinkLost("the endpoint was configured anew")
         except (LinkLost, LinkRefused) as error:
             visit.problem = error
             self._lost(visit)
