@@ -27,21 +27,17 @@ from typing import Final
 import trio
 
 from edge_tunnel.alwayson.reading import AlwaysOnError
-from edge_tunnel.alwayson.text import MAX_RAW, decode_text, encode_text
+from edge_tunnel.alwayson.text import ALL_SENT, MAX_RAW, decode_text, encode_text
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.proxy.alwayson.tids import Opening
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket, SocketEnded
 from edge_tunnel.reasons import Reason
 
-__all__ = ["END_OF_STREAM", "HOLD", "Relay"]
+__all__ = ["HOLD", "Relay"]
 
 HOLD: Final = 0.25
 """Seconds; worked with C SDK 1.3.1 and 2.2.1 and Java SDK 6.2.0."""
-
-END_OF_STREAM: Final = "end of stream"
-"""The reason with which our own edge closes a tunnel socket, with code 1000, when its target has
-sent all that it will. The SDKs close with 1000 and other words when they give a tunnel up."""
 
 _LINGER: Final = 60.0
 """Seconds of silence after the remote's half-close. Nobody will say any more when it is over: C
@@ -68,6 +64,7 @@ class Relay:
         self._spoken = trio.Event()
         self._ended: tuple[Reason, str] | None = None  # by the device, and why
         self._complete = False  # the device has said that all is sent
+        self._all_came = False  # from the remote, and went to the device
         self._accepted = False
         self._wanted = True  # whether the remote still reads
         self._scope = trio.CancelScope()
@@ -89,9 +86,13 @@ class Relay:
             await self._stream.aclose()
 
     async def _close_socket(self) -> None:
-        """Before what is left is delivered: that depends on the remote, and may take long."""
+        """Before what is left is delivered: that depends on the remote, and may take long.
+
+        To our own edge 1000 says that the remote has sent all; the service sees a reset otherwise.
+        """
+        code, text = (1000, "the remote has ended") if self._all_came else (1011, "cut off")
+        await self._socket.close(code, text)
         self._opening.over.set()
-        await self._socket.close(1000, "the stream is over")
 
     async def _finish(self) -> None:
         """The device's half has ended as it should; its other half went with the socket."""
@@ -110,7 +111,7 @@ class Relay:
             while True:
                 await self._pass_on(await self._socket.receive())
         except SocketEnded as ended:
-            self._complete = ended.code == 1000 and ended.reason == END_OF_STREAM
+            self._complete = ended.code == 1000 and ended.reason == ALL_SENT
             self._end(Reason.RESET, self._opening.problem or str(ended))
         except AlwaysOnError as error:
             self._end(Reason.PROTOCOL_ERROR, str(error))
@@ -151,6 +152,7 @@ class Relay:
             await trio.sleep(_LAST_WORDS)  # the reader knows better why, if anybody does
             self._end(Reason.RESET, str(ended))
             return
+        self._all_came = True
         await self._linger()
 
     async def _linger(self) -> None:

@@ -42,6 +42,7 @@ from edge_tunnel.alwayson.messages import (
     Message as Said,
 )
 from edge_tunnel.alwayson.multipart import MAX_FRAME, Assembly, encode_parts
+from edge_tunnel.alwayson.text import ALL_SENT
 from edge_tunnel.alwayson.tunnels import (
     CommandFromEdge,
     CompleteTunnel,
@@ -364,7 +365,7 @@ class Device:
         if self.style == "java":
             await socket.stream.aclose()
         elif self.style == "ours":
-            await socket.close(1000, "end of stream")
+            await socket.close(1000, ALL_SENT)
         # a C device does not notice that its target has closed
 
 
