@@ -11,7 +11,7 @@ from typing import Final
 
 from edge_tunnel.alwayson.reading import AlwaysOnError
 
-__all__ = ["MAX_RAW", "MAX_TEXT", "decode_text", "encode_text", "raw_limit", "texts"]
+__all__ = ["ALL_SENT", "MAX_RAW", "MAX_TEXT", "decode_text", "encode_text", "raw_limit", "texts"]
 
 MAX_TEXT: Final = 65_536
 """Characters of one message that is taken: Java devices send what they have read, up to 22,000."""
@@ -19,6 +19,11 @@ MAX_TEXT: Final = 65_536
 MAX_RAW: Final = 6144
 """Bytes in one message, at the most: 8,192 characters, all that a Java device takes with a
 chunksize of 8,192."""
+
+
+ALL_SENT: Final = "the service ended the connection"
+"""What our own edge says when it closes a tunnel's socket with code 1000 because its service has
+sent all that it will. The SDKs close with 1000, too, when they give a tunnel up, in other words."""
 
 
 def raw_limit(chunksize: int) -> int:

@@ -142,10 +142,11 @@ class Stream:
         return fresh
 
     def on_credit(self, frame: Credit) -> bool:
-        before = self.outgoing.state
+        before, kept = self.outgoing.state, self.outgoing.buffered
         room = self.outgoing.credit(frame.delivered, frame.limit)
         self._forget_if_complete()
-        return room or self.outgoing.state is not before
+        flushed = kept > 0 and not self.outgoing.buffered
+        return room or flushed or self.outgoing.state is not before
 
     def on_stop(self) -> bool:
         before = self.outgoing.state

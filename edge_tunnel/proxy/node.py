@@ -19,6 +19,7 @@ import trio
 
 from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
 from edge_tunnel.audit.records import NO_AUDIT, Audit
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
@@ -30,6 +31,7 @@ from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
 from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
 from edge_tunnel.proxy.admission import Admission
+from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
 from edge_tunnel.proxy.api import Api
 from edge_tunnel.proxy.demands import answer_greeting
 from edge_tunnel.proxy.directory import NodeInfo
@@ -102,6 +104,8 @@ class NodeSettings:
 
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
+    alwayson: AlwaysOnSettings | None = None
+    """Whether ThingWorx devices are taken; None: not."""
 
 
 _CHECK: Final = 1.0
@@ -141,6 +145,7 @@ class Node:
         self.traffic.lists.me = lambda: self._describe(registry.me)
         registry.on_renew = self._describe
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
+        self.alwayson = None if settings.alwayson is None else AlwaysOnDoor(self, settings.alwayson)
         self.admission = Admission(settings.admission_rate, settings.admission_burst)
         self._links: dict[Link, Port] = {}
         self._unauthenticated = 0
@@ -262,9 +267,9 @@ class Node:
                 await self._talk_http(secured, peer, greeted, certificate)
         finally:
             if not greeted.is_set():
-                self._no_stranger(peer)
+                self.no_stranger(peer)
 
-    def _no_stranger(self, peer: str) -> None:
+    def no_stranger(self, peer: str) -> None:
         """It has greeted, or is gone."""
         self._unauthenticated -= 1
         self._sources.leave(peer)
@@ -286,15 +291,21 @@ class Node:
             api=self.api,
             origins=self.settings.origins,
         )
-        if head is not None:
-            talk = partial(self.talk, greeted=greeted, certificate=certificate)
-            await serve(stream, talk, peer=peer, timeout=timeout, first=head)
+        if head is None:
+            return
+        if self.alwayson is not None and self.alwayson.is_for(head):
+            await self.alwayson.take(head, stream, peer, greeted, certificate)
+            return
+        talk = partial(self.talk, greeted=greeted, certificate=certificate)
+        await serve(stream, talk, peer=peer, timeout=timeout, first=head)
 
     async def talk(
         self,
         transport: Transport,
         greeted: trio.Event | None = None,
         certificate: PeerCertificate | None = None,
+        *,
+        protocol: str = "",
     ) -> None:
         """Greet and serve one transport, to its end.
 
@@ -302,6 +313,7 @@ class Node:
           transport: the caller closes it.
           greeted: set when the greeting is over, and well.
           certificate: what TLS has verified of the peer's.
+          protocol: what the peer itself speaks, if that is not ours.
         """
         shown = partial(Credentials, certificate=certificate, address=transport.peer)
         greeted_as = await self._greet(transport, shown)
@@ -309,12 +321,12 @@ class Node:
             return
         hello, principal = greeted_as
         if greeted is not None:
-            self._no_stranger(transport.peer)
+            self.no_stranger(transport.peer)
             greeted.set()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
-        port.end = link.end
+        port.end, port.protocol = link.end, protocol
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
@@ -406,6 +418,8 @@ class Node:
         """End tunnels whose time is over; `serve` does it."""
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.authority.run)
+            if self.alwayson is not None and not self.alwayson.running:
+                nursery.start_soon(self.alwayson.run)
             while True:
                 await trio.sleep(_CHECK)
                 self.traffic.guard.check(trio.current_time())
@@ -458,6 +472,8 @@ class Node:
 
     def say_goodbye(self) -> None:
         """Tell every endpoint that this node ends; they go elsewhere, or wait for its return."""
+        if self.alwayson is not None:
+            self.alwayson.close()
         for link in self._links:
             link.end(Reason.SHUTTING_DOWN, "the node is shutting down")
 

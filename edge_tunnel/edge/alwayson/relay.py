@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.alwayson.reading import AlwaysOnError
-from edge_tunnel.alwayson.text import decode_text, encode_text
+from edge_tunnel.alwayson.text import ALL_SENT, decode_text, encode_text
 from edge_tunnel.alwayson.tunnels import CANCEL, DISCONNECT
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
@@ -150,7 +150,7 @@ class Relay:
                 self.stop(End(text))
                 return
             if not data:
-                self.stop(End("the service ended the connection", NORMAL))
+                self.stop(End(ALL_SENT, NORMAL))
                 return
             self._moved += len(data)
             try:
