@@ -111,6 +111,11 @@ class Bench:
                     return each
             await self._changed.park()
 
+    async def said(self) -> list[str]:
+        """What the device has said of tunnels up to now."""
+        assert (await self.device.call(service("device", "NotifyPropertyUpdate"))).ok
+        return [each.command for each in self.device.commands]
+
     async def open(self, port: int, tid: str = TID, **more: Any) -> TunnelSocket:
         """A tunnel."""
         response = await self.device.start("device", tid, port, **more)
@@ -403,7 +408,7 @@ async def test_the_end_of_the_service() -> None:
         assert await tunnel.closed() == (1000, "the service ended the connection")
         closed = await on.event("tunnel_closed")
         assert closed["reason"] == "the service ended the connection"
-        assert on.device.commands == []
+        assert await on.said() == []
         assert on.edge.statistics().tunnels == 0
 
 
@@ -419,8 +424,8 @@ async def test_a_reset_of_the_service() -> None:
         tunnel = await on.open(port)
         await tunnel.send(b"x")
         assert await tunnel.closed() == (1011, "the service reset the connection")
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["DISCONNECT"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["DISCONNECT"]
 
 
 class Ends:
@@ -459,7 +464,7 @@ async def test_the_server_closes(code: int, how: str) -> None:
         assert ends.how == how
         assert how != "EOF" or len(ends.data) == 100_000
         await on.event("tunnel_closed")
-        assert on.device.commands == []
+        assert await on.said() == []
 
 
 async def test_the_server_dies() -> None:
@@ -580,8 +585,8 @@ async def test_a_server_without_a_socket_for_the_tunnel() -> None:
     async with target(ends.serve) as port, bench(port) as on:
         on.server.refuses_tunnels = True
         assert (await on.device.start("device", TID, port)).ok
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["CANCEL"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["CANCEL"]
         await ends.ended.wait()
         assert "404" in str((await on.event("tunnel_closed"))["reason"])
 
@@ -625,8 +630,8 @@ async def test_idle(ours: bool) -> None:
     async with target(echo) as port, bench(port, tunnel=settings) as on:
         tunnel = await on.open(port, idle_timeout=theirs)
         assert await tunnel.closed() == (1011, "no byte either way for 0.3 s")
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["CANCEL"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["CANCEL"]
 
 
 async def test_a_one_way_stream_is_not_idle() -> None:
@@ -741,6 +746,7 @@ async def test_another_server() -> None:
             assert (await other.device()).bound == ["device"]
             await on.edge.wait_bound()
             assert on.edge.statistics().url == other.url
+            assert (await on.event("link_lost"))["reason"] == "the endpoint was configured anew"
             await tunnel.send(b"x")
             assert await tunnel.receive(1) == b"x"
 
