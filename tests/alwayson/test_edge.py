@@ -40,6 +40,7 @@ from edge_tunnel.alwayson.messages import (
     Unknown,
 )
 from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, service
+from edge_tunnel.edge.alwayson import tunnels
 from edge_tunnel.link.groups import open_plain_nursery
 from tests.alwayson.connection_server import (
     KEY,
@@ -349,6 +350,28 @@ async def test_messages_that_are_no_good() -> None:
         await on.server.device()
 
 
+async def test_hostile_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server says is quoted in answers, lines and closing handshakes: made fit for each."""
+    monkeypatch.setattr(tunnels, "_COMPLETED", 0.1)
+    long, odd = "x" * 200_000, "\ud800\x1b[2J"
+    async with target(echo) as port, bench(port) as on:
+        for text in (long, odd):
+            response = await on.device.start("device", TID, port, host=text)
+            assert response.status == Status.FORBIDDEN
+            assert len(response.why) < 400
+        response = await on.device.call(service("device", long))
+        assert len(response.why) <= 300
+        tunnel = await on.open(port)
+        assert (
+            await on.device.call(CompleteTunnel(TID, "p", odd + "é" * 500).request("device"))
+        ).ok
+        code, text = await tunnel.closed()
+        assert (code, text[:30]) == (1011, "the server ended the tunnel: ·")
+        await on.event("tunnel_closed")
+        assert max(len(str(each.data)) for each in on.events) < 1000
+        assert not any("\x1b" in str(each["reason"]) for each in on.events if "reason" in each.data)
+
+
 # -- tunnels ---------------------------------------------------------------------------------------
 
 
@@ -369,13 +392,13 @@ async def test_there_and_back() -> None:
 async def test_several_at_once() -> None:
     """Each on its own socket."""
     async with target(echo) as port, bench(port) as on:
-        tunnels = {}
+        opened = {}
         for number in range(5):
             tunnel = await on.open(port, f"{number}")
-            tunnels[tunnel.tid] = tunnel
-        for tid, tunnel in tunnels.items():
+            opened[tunnel.tid] = tunnel
+        for tid, tunnel in opened.items():
             await tunnel.send(tid.encode())
-        for tid, tunnel in tunnels.items():
+        for tid, tunnel in opened.items():
             assert await tunnel.receive(1) == tid.encode()
 
 
