@@ -112,17 +112,21 @@ class MainSocket:
     async def bind(self, things: Sequence[str]) -> Response:
         """The server's answer; its first refusal, if it refuses."""
         self._things |= frozenset(things)
+        return await self._name(Bind, things)
+
+    async def unbind(self, things: Sequence[str]) -> Response:
+        """The server's answer; its first refusal, if it refuses."""
+        self._things -= frozenset(things)
+        return await self._name(Unbind, things)
+
+    async def _name(self, kind: type[Bind | Unbind], things: Sequence[str]) -> Response:
         response = SUCCESS
         for start in range(0, len(things), _BATCH):
-            response = await self._call(Bind(tuple(things[start : start + _BATCH])), "BIND")
+            body = kind(tuple(things[start : start + _BATCH]))
+            response = await self._call(body, kind.__name__.upper())
             if not response.ok:
                 break
         return response
-
-    async def unbind(self, things: Sequence[str]) -> Response:
-        """The server's answer."""
-        self._things -= frozenset(things)
-        return await self._call(Unbind(tuple(things)), "UNBIND")
 
     def tell(self, thing: str, command: CommandFromEdge) -> None:
         """Say something of a tunnel. Nobody waits for the answer."""
