@@ -39,7 +39,7 @@ from edge_tunnel.alwayson.messages import (
     Status,
     Unknown,
 )
-from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, service
+from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, StartTunnel, service
 from edge_tunnel.edge.alwayson import tunnels
 from edge_tunnel.link.groups import open_plain_nursery
 from tests.alwayson.connection_server import (
@@ -334,6 +334,18 @@ async def test_questions() -> None:
     async with bench(1) as on:
         for name, (question, answer) in QUESTIONS.items():
             assert await on.device.call(question) == answer, name
+
+
+async def test_what_c_clients_do_not() -> None:
+    """Pings are answered, on both sockets; zero bytes behind a message are overlooked."""
+    async with target(echo) as port, bench(port) as on:
+        await on.device.socket.ping(b"main")
+        start = StartTunnel(TID, "127.0.0.1", port).request("device")
+        assert await on.device.call(start, pad=40) == Response()
+        tunnel = await on.server.tunnel()
+        await tunnel.socket.ping()
+        for headers in (on.device.headers, tunnel.headers):
+            assert "sec-websocket-extensions" not in headers
 
 
 async def test_messages_that_are_no_good() -> None:
