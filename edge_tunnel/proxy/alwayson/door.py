@@ -6,7 +6,7 @@ The only module of this folder that knows a `Node`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from edge_tunnel.proxy.node import Node
 
 __all__ = ["AlwaysOnDoor"]
+
+_TOLD: Final = 0.5
+"""Seconds that the end of a tunnel may take to its remote's link: it goes no further than through
+this process."""
+
+_TURN: Final = 0.005
+"""Seconds in which all other tasks have had a turn."""
 
 
 class AlwaysOnDoor:
@@ -57,9 +64,13 @@ class AlwaysOnDoor:
         finally:
             self.running = False
 
-    def close(self) -> None:
-        """The node ends."""
+    async def close(self) -> None:
+        """The node ends, and so do the streams. Remotes hear why before they hear goodbye."""
+        tunnels = list(self.front.ends.tunnels)
         self.front.close()
+        with trio.move_on_after(_TOLD):
+            while any(self._node.routes.get(each) is not None for each in tunnels):
+                await trio.sleep(_TURN)
 
     def is_for(self, head: bytes) -> bool:
         """Whether this request for a WebSocket is a device's."""
