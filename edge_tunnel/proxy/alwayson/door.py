@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AlwaysOnDoor"]
 
-_TOLD: Final = 0.5
-"""Seconds that the end of a tunnel may take to its remote's link: it goes no further than through
-this process."""
-
+_TURNS: Final = 100
 _TURN: Final = 0.005
-"""Seconds in which all other tasks have had a turn."""
+"""Seconds in which all other tasks have had a turn, and how many of them the end of a tunnel may
+take to its remote's link: it goes no further than through this process."""
 
 
 class AlwaysOnDoor:
@@ -68,8 +66,8 @@ class AlwaysOnDoor:
         """The node ends, and so do the streams. Remotes hear why before they hear goodbye."""
         tunnels = list(self.front.ends.tunnels)
         self.front.close()
-        with trio.move_on_after(_TOLD):
-            while any(self._node.routes.get(each) is not None for each in tunnels):
+        for _ in range(_TURNS):
+            if any(self._node.routes.get(each) is not None for each in tunnels):
                 await trio.sleep(_TURN)
 
     def is_for(self, head: bytes) -> bool:
