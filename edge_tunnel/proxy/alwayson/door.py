@@ -23,7 +23,7 @@ from edge_tunnel.proxy.alwayson.websocket import acknowledging
 if TYPE_CHECKING:
     from edge_tunnel.proxy.node import Node
 
-__all__ = ["AlwaysOnDoor"]
+__all__ = ["AlwaysOnDoor", "socket_of"]
 
 _TURNS: Final = 100
 _TURN: Final = 0.005
@@ -45,6 +45,7 @@ class AlwaysOnDoor:
                 talk=node.talk,
                 offers=node.authority.offers,
                 user_of=self._user_of,
+                draining=lambda: node.draining,
                 nodes=lambda: node.registry.nodes,
                 hops=node.hops,
             ),
@@ -92,7 +93,7 @@ class AlwaysOnDoor:
             greeted=greeted,
             let_in=partial(self._node.no_stranger, peer),
             certificate=certificate,
-            quick_ack=acknowledging(_socket_of(stream)),
+            quick_ack=acknowledging(socket_of(stream)),
         )
         await self.front.serve(upgrade, visitor)
 
@@ -119,7 +120,7 @@ class AlwaysOnDoor:
         return route.permit.principal.name if known else "edge_tunnel"  # type: ignore[union-attr]
 
 
-def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
+def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     """What the kernel knows of a connection; None in tests, which have none."""
     if isinstance(stream, Secured):
         stream = stream.transport_stream

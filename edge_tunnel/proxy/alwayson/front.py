@@ -64,6 +64,9 @@ class Host:
     user_of: Callable[[bytes], str]
     """Whose tunnel it is, as far as this node knows."""
 
+    draining: Callable[[], bool]
+    """Whether the node is about to end."""
+
     nodes: Callable[[], Iterable[str]]
     """The names of the cluster's nodes."""
 
@@ -251,6 +254,7 @@ class AlwaysOn:
         assert self.host.hops is not None
 
         def let_in() -> None:
+            _log.info("%s: a tunnel socket is passed on to node %s", visitor.peer, node)
             visitor.greeted.set()
             visitor.let_in()
 
@@ -289,6 +293,8 @@ class AlwaysOn:
     ) -> None:
         if session is None or session.over.is_set():
             raise _Refused(Reason.UNREACHABLE, "the device's main connection is lost at the moment")
+        if self.host.draining():
+            raise _Refused(Reason.SHUTTING_DOWN, "the node that has the device is shutting down")
         offer = session.find(tunnel.thing, tunnel.service)
         if offer is None:
             raise _Refused(Reason.SERVICE_NOT_ALLOWED, "the policy names this service no longer")
