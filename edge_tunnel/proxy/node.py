@@ -455,6 +455,8 @@ class Node:
         with trio.move_on_after(timeout):
             await self._ask_to_go(timeout)
             await self.wait_idle(timeout)
+        if self.alwayson is not None:
+            await self.alwayson.close()
         self.say_goodbye()
         await self.wait_idle(_FAREWELL)
 
@@ -472,8 +474,6 @@ class Node:
 
     def say_goodbye(self) -> None:
         """Tell every endpoint that this node ends; they go elsewhere, or wait for its return."""
-        if self.alwayson is not None:
-            self.alwayson.close()
         for link in self._links:
             link.end(Reason.SHUTTING_DOWN, "the node is shutting down")
 

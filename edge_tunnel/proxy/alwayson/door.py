@@ -6,7 +6,7 @@ The only module of this folder that knows a `Node`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -23,7 +23,12 @@ from edge_tunnel.proxy.alwayson.websocket import acknowledging
 if TYPE_CHECKING:
     from edge_tunnel.proxy.node import Node
 
-__all__ = ["AlwaysOnDoor"]
+__all__ = ["AlwaysOnDoor", "socket_of"]
+
+_TURNS: Final = 100
+_TURN: Final = 0.005
+"""Seconds in which all other tasks have had a turn, and how many of them the end of a tunnel may
+take to its remote's link: it goes no further than through this process."""
 
 
 class AlwaysOnDoor:
@@ -40,6 +45,7 @@ class AlwaysOnDoor:
                 talk=node.talk,
                 offers=node.authority.offers,
                 user_of=self._user_of,
+                draining=lambda: node.draining,
                 nodes=lambda: node.registry.nodes,
                 hops=node.hops,
             ),
@@ -57,9 +63,13 @@ class AlwaysOnDoor:
         finally:
             self.running = False
 
-    def close(self) -> None:
-        """The node ends."""
+    async def close(self) -> None:
+        """The node ends, and so do the streams. Remotes hear why before they hear goodbye."""
+        tunnels = list(self.front.ends.tunnels)
         self.front.close()
+        for _ in range(_TURNS):
+            if any(self._node.routes.get(each) is not None for each in tunnels):
+                await trio.sleep(_TURN)
 
     def is_for(self, head: bytes) -> bool:
         """Whether this request for a WebSocket is a device's."""
@@ -83,7 +93,7 @@ class AlwaysOnDoor:
             greeted=greeted,
             let_in=partial(self._node.no_stranger, peer),
             certificate=certificate,
-            quick_ack=acknowledging(_socket_of(stream)),
+            quick_ack=acknowledging(socket_of(stream)),
         )
         await self.front.serve(upgrade, visitor)
 
@@ -110,7 +120,7 @@ class AlwaysOnDoor:
         return route.permit.principal.name if known else "edge_tunnel"  # type: ignore[union-attr]
 
 
-def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
+def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     """What the kernel knows of a connection; None in tests, which have none."""
     if isinstance(stream, Secured):
         stream = stream.transport_stream

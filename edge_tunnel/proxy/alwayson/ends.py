@@ -67,6 +67,9 @@ class TunnelEnds:
         `serve` is told of each new stream, and must not wait.
         """
         self.identity = identity
+        self.on_idle: Callable[[str], None] = lambda _thing: None
+        """A tunnel to this thing has no stream (any more). May be repeated."""
+
         self.tunnels: dict[bytes, EdgeTunnel] = {}
         self._serve = serve
         self._resume_timeout = resume_timeout
@@ -164,6 +167,8 @@ class TunnelEnds:
                     owner.writable()
                 if owner is not None and isinstance(event, (StreamReadable, StreamBroken)):
                     owner.readable()
+        if not tunnel.streams:
+            self.on_idle(tunnel.thing)
         if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
             del self.tunnels[tunnel.id]
 

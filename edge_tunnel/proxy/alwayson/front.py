@@ -64,6 +64,9 @@ class Host:
     user_of: Callable[[bytes], str]
     """Whose tunnel it is, as far as this node knows."""
 
+    draining: Callable[[], bool]
+    """Whether the node is about to end."""
+
     nodes: Callable[[], Iterable[str]]
     """The names of the cluster's nodes."""
 
@@ -107,6 +110,7 @@ class AlwaysOn:
         self.settings = settings
         self.openings = Openings(host.name)
         self.ends = TunnelEnds(stand_in(host.secret), self._serve_soon)
+        self.ends.on_idle = self._idle
         self.sessions: dict[str, Session] = {}
         """By thing: the one that has bound it."""
 
@@ -217,6 +221,11 @@ class AlwaysOn:
     def _bound(self, session: Session, thing: str) -> None:
         self.sessions[thing] = session
 
+    def _idle(self, thing: str) -> None:
+        session = self.sessions.get(thing)
+        if session is not None:
+            session.leave_if_idle()
+
     def _unbound(self, session: Session, thing: str) -> None:
         if self.sessions.get(thing) is session:
             del self.sessions[thing]
@@ -245,6 +254,7 @@ class AlwaysOn:
         assert self.host.hops is not None
 
         def let_in() -> None:
+            _log.info("%s: a tunnel socket is passed on to node %s", visitor.peer, node)
             visitor.greeted.set()
             visitor.let_in()
 
@@ -277,20 +287,21 @@ class AlwaysOn:
             self._streams[thing] -= 1
             if not self._streams[thing]:
                 del self._streams[thing]
-            if session is not None:
-                session.leave_if_idle()
 
     async def _carry(
         self, tunnel: EdgeTunnel, stream: TunnelStream, session: Session | None
     ) -> None:
         if session is None or session.over.is_set():
             raise _Refused(Reason.UNREACHABLE, "the device's main connection is lost at the moment")
+        if self.host.draining():
+            raise _Refused(Reason.SHUTTING_DOWN, "the node that has the device is shutting down")
         offer = session.find(tunnel.thing, tunnel.service)
         if offer is None:
             raise _Refused(Reason.SERVICE_NOT_ALLOWED, "the policy names this service no longer")
         self._check_room(tunnel.thing)
         opening = self.openings.new(session.key)
-        opening.finish = partial(self._complete, tunnel, opening, session)
+        user = self.host.user_of(tunnel.id)
+        opening.finish = partial(self._complete, tunnel.thing, user, opening, session)
         try:
             await self._open(opening, session, tunnel.thing, offer)
             await Relay(stream, opening, f"{offer.host}:{offer.port}").run()
@@ -332,10 +343,9 @@ class AlwaysOn:
             )
             raise _Refused(Reason.UNREACHABLE, opening.problem or silent)
 
-    def _complete(self, tunnel: EdgeTunnel, opening: Opening, session: Session) -> None:
+    def _complete(self, thing: str, user: str, opening: Opening, session: Session) -> None:
         """Once for each tunnel: a C device says CANCEL and DISCONNECT until it hears this."""
         opening.finish = lambda: None
-        current = self.sessions.get(tunnel.thing, session)
+        current = self.sessions.get(thing, session)
         if not current.over.is_set() and opening.fits(current.key):
-            user = self.host.user_of(tunnel.id)
-            current.complete(tunnel.thing, opening.tid, user, "the stream is over")
+            current.complete(thing, opening.tid, user, "the stream is over")

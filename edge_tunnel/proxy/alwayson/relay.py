@@ -30,6 +30,7 @@ from edge_tunnel.alwayson.reading import AlwaysOnError
 from edge_tunnel.alwayson.text import ALL_SENT, MAX_RAW, decode_text, encode_text
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.stream import LOW_WATER
 from edge_tunnel.proxy.alwayson.tids import Opening
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket, SocketEnded
 from edge_tunnel.reasons import Reason
@@ -128,7 +129,7 @@ class Relay:
         except trio.BrokenResourceError:
             self._remote_left()
         if self._stream.core.outgoing.buffered > _MOST_KEPT:
-            await self._stream.wait_flushed()
+            await self._stream.wait_flushed(LOW_WATER)
 
     def _remote_left(self) -> None:
         """It was reset, or reads no more: then what comes is dropped, until it has sent all."""

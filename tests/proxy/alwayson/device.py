@@ -49,6 +49,7 @@ from edge_tunnel.alwayson.tunnels import (
     StartTunnel,
     tunnel_request,
 )
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.testing.wire import WireStream, wire_pair
 
 MAX_TEXT = 8192
@@ -345,7 +346,7 @@ class Device:
     async def _carry(self, asked: StartTunnel, socket: Socket, target: Target) -> None:
         near, far = wire_pair()
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async with trio.open_nursery() as nursery:
+            async with open_plain_nursery() as nursery:
                 nursery.start_soon(_serve, target, far)
                 nursery.start_soon(self._to_server, asked, socket, near)
                 await self._to_target(socket, near)

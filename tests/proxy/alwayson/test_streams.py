@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
 
 from edge_tunnel import Reason, StreamRefused, TunnelEnded
+from edge_tunnel.alwayson.text import ALL_SENT
 from edge_tunnel.testing.wire import WireStream
 from tests.proxy.alwayson.conftest import open_stage
 from tests.proxy.alwayson.device import NOT_FOUND
@@ -209,6 +212,62 @@ async def test_a_half_close_leaves_the_other_way_open(
         await stream.send_all(b"go")
         await stream.send_eof()
         assert await all_of(stream) == b"tick " * 5
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(1000, "Client initiated close"), (1000, ""), (1001, ALL_SENT)]
+)
+async def test_other_goodbyes_are_no_end_of_file(
+    code: int, words: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A Java device closes with 1000 when it was idle, a C device when it was told to."""
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING)
+        stream = await remote.open_stream(THING, "ssh")
+        await device.sockets[device.starts[0].tid].close(code, words)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_what_the_device_is_told_of_the_remotes_end(
+    clean: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """1000 only after all that the remote sent, and its END: our own edge gives its service an end
+    of file then, and else a reset."""
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING, style="ours")
+        stream = await remote.open_stream(THING, "ssh")
+        socket = device.sockets[device.starts[0].tid]
+        await stream.send_all(b"half of a file")
+        await stream.receive_some()
+        if clean:
+            await stream.aclose()
+        else:
+            stream.abort(Reason.RESET, "cut")
+        await trio.sleep(5)
+        assert socket.closed is not None
+        assert socket.closed.code == (1000 if clean else 1011)
+
+
+async def test_nonsense_on_a_tunnel_socket(autojump_clock: trio.testing.MockClock) -> None:
+    """Binary messages and empty ones are overlooked, as devices do; what is no base64, or too much
+    of it, ends the stream, and nothing else."""
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING)
+        for bad in ("no base64!", "QUJD\n", "QUJ", "A" * 65_540, "=" * 4):
+            stream = await remote.open_stream(THING, "ssh")
+            socket = device.sockets[device.starts[-1].tid]
+            await socket.send(b"binary")
+            await socket.send("")
+            await socket.send("QUJD")
+            assert await stream.receive_some() == b"ABC"
+            with suppress(trio.BrokenResourceError):
+                await socket.send(bad)
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+        assert device.main is not None
+        assert device.main.closed is None
 
 
 # -- what may break
