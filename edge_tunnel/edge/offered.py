@@ -2,7 +2,8 @@
 
 The device has the last word. A list of its own is all that there is; without one it takes those
 services that the policy of its cluster names for the thing, if their host is the device itself. A
-node can never make it dial another machine.
+node can never make it dial another machine. A ThingWorx server names addresses, no services: the
+same list, and without one the same loopback, decide.
 """
 
 from __future__ import annotations

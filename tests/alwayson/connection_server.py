@@ -88,13 +88,16 @@ class Device:
         self._ids = 1000
         self._waiting: dict[int, trio.MemorySendChannel[Response]] = {}
 
-    async def call(self, request: Body, *, cut: int | None = None) -> Response:
-        """What the device answers. `cut`: bytes of the message that are left out at its end."""
+    async def call(self, request: Body, *, cut: int | None = None, pad: int = 0) -> Response:
+        """What the device answers.
+
+        `cut`: where the message ends, if not at its end. `pad`: zero bytes behind it.
+        """
         self._ids += 1
         give, take = trio.open_memory_channel[Response](1)
         self._waiting[self._ids] = give
         message = Message(request, self._ids, SESSION, endpoint_id=7)
-        await self.socket.send_message(encode(message)[:cut])
+        await self.socket.send_message(encode(message)[:cut] + bytes(pad))
         return await take.receive()
 
     async def start(self, thing: str, tid: str, port: int, **more: Any) -> Response:

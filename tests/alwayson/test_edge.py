@@ -39,7 +39,8 @@ from edge_tunnel.alwayson.messages import (
     Status,
     Unknown,
 )
-from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, service
+from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, StartTunnel, service
+from edge_tunnel.edge.alwayson import tunnels
 from edge_tunnel.link.groups import open_plain_nursery
 from tests.alwayson.connection_server import (
     KEY,
@@ -110,6 +111,11 @@ class Bench:
                 if each.event == name:
                     return each
             await self._changed.park()
+
+    async def said(self) -> list[str]:
+        """What the device has said of tunnels up to now."""
+        assert (await self.device.call(service("device", "NotifyPropertyUpdate"))).ok
+        return [each.command for each in self.device.commands]
 
     async def open(self, port: int, tid: str = TID, **more: Any) -> TunnelSocket:
         """A tunnel."""
@@ -330,6 +336,18 @@ async def test_questions() -> None:
             assert await on.device.call(question) == answer, name
 
 
+async def test_what_c_clients_do_not() -> None:
+    """Pings are answered, on both sockets; zero bytes behind a message are overlooked."""
+    async with target(echo) as port, bench(port) as on:
+        await on.device.socket.ping(b"main")
+        start = StartTunnel(TID, "127.0.0.1", port).request("device")
+        assert await on.device.call(start, pad=40) == Response()
+        tunnel = await on.server.tunnel()
+        await tunnel.socket.ping()
+        for headers in (on.device.headers, tunnel.headers):
+            assert "sec-websocket-extensions" not in headers
+
+
 async def test_messages_that_are_no_good() -> None:
     """A bad request is answered, a keep-alive is not, and what is no message ends the socket."""
     async with bench(1) as on:
@@ -342,6 +360,28 @@ async def test_messages_that_are_no_good() -> None:
         lost = await on.event("link_lost")
         assert "no AlwaysOn message: version 7" in str(lost["reason"])
         await on.server.device()
+
+
+async def test_hostile_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server says is quoted in answers, lines and closing handshakes: made fit for each."""
+    monkeypatch.setattr(tunnels, "_COMPLETED", 0.1)
+    long, odd = "x" * 200_000, "\ud800\x1b[2J"
+    async with target(echo) as port, bench(port) as on:
+        for text in (long, odd):
+            response = await on.device.start("device", TID, port, host=text)
+            assert response.status == Status.FORBIDDEN
+            assert len(response.why) < 400
+        response = await on.device.call(service("device", long))
+        assert len(response.why) <= 300
+        tunnel = await on.open(port)
+        assert (
+            await on.device.call(CompleteTunnel(TID, "p", odd + "é" * 500).request("device"))
+        ).ok
+        code, text = await tunnel.closed()
+        assert (code, text[:30]) == (1011, "the server ended the tunnel: ·")
+        await on.event("tunnel_closed")
+        assert max(len(str(each.data)) for each in on.events) < 1000
+        assert not any("\x1b" in str(each["reason"]) for each in on.events if "reason" in each.data)
 
 
 # -- tunnels ---------------------------------------------------------------------------------------
@@ -364,13 +404,13 @@ async def test_there_and_back() -> None:
 async def test_several_at_once() -> None:
     """Each on its own socket."""
     async with target(echo) as port, bench(port) as on:
-        tunnels = {}
+        opened = {}
         for number in range(5):
             tunnel = await on.open(port, f"{number}")
-            tunnels[tunnel.tid] = tunnel
-        for tid, tunnel in tunnels.items():
+            opened[tunnel.tid] = tunnel
+        for tid, tunnel in opened.items():
             await tunnel.send(tid.encode())
-        for tid, tunnel in tunnels.items():
+        for tid, tunnel in opened.items():
             assert await tunnel.receive(1) == tid.encode()
 
 
@@ -403,7 +443,7 @@ async def test_the_end_of_the_service() -> None:
         assert await tunnel.closed() == (1000, "the service ended the connection")
         closed = await on.event("tunnel_closed")
         assert closed["reason"] == "the service ended the connection"
-        assert on.device.commands == []
+        assert await on.said() == []
         assert on.edge.statistics().tunnels == 0
 
 
@@ -419,8 +459,8 @@ async def test_a_reset_of_the_service() -> None:
         tunnel = await on.open(port)
         await tunnel.send(b"x")
         assert await tunnel.closed() == (1011, "the service reset the connection")
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["DISCONNECT"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["DISCONNECT"]
 
 
 class Ends:
@@ -459,7 +499,7 @@ async def test_the_server_closes(code: int, how: str) -> None:
         assert ends.how == how
         assert how != "EOF" or len(ends.data) == 100_000
         await on.event("tunnel_closed")
-        assert on.device.commands == []
+        assert await on.said() == []
 
 
 async def test_the_server_dies() -> None:
@@ -580,8 +620,8 @@ async def test_a_server_without_a_socket_for_the_tunnel() -> None:
     async with target(ends.serve) as port, bench(port) as on:
         on.server.refuses_tunnels = True
         assert (await on.device.start("device", TID, port)).ok
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["CANCEL"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["CANCEL"]
         await ends.ended.wait()
         assert "404" in str((await on.event("tunnel_closed"))["reason"])
 
@@ -625,8 +665,8 @@ async def test_idle(ours: bool) -> None:
     async with target(echo) as port, bench(port, tunnel=settings) as on:
         tunnel = await on.open(port, idle_timeout=theirs)
         assert await tunnel.closed() == (1011, "no byte either way for 0.3 s")
-        await on.device.wait_for(lambda: bool(on.device.commands))
-        assert [each.command for each in on.device.commands] == ["CANCEL"]
+        await on.event("tunnel_closed")
+        assert await on.said() == ["CANCEL"]
 
 
 async def test_a_one_way_stream_is_not_idle() -> None:
@@ -741,6 +781,7 @@ async def test_another_server() -> None:
             assert (await other.device()).bound == ["device"]
             await on.edge.wait_bound()
             assert on.edge.statistics().url == other.url
+            assert (await on.event("link_lost"))["reason"] == "the endpoint was configured anew"
             await tunnel.send(b"x")
             assert await tunnel.receive(1) == b"x"
 

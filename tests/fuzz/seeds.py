@@ -17,7 +17,7 @@ def seeds(target: str) -> Iterator[bytes]:
     """Inputs for the target of this name."""
     if target == "frames":
         yield from _vectors()
-    elif target == "alwayson":
+    elif target in ("alwayson", "device"):
         yield from _alwayson()
     elif target == "greeting":
         yield from _conversations()

@@ -17,14 +17,18 @@ import trio.testing
 from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.alwayson.codec import decode as alwayson_decode
 from edge_tunnel.alwayson.codec import encode as alwayson_encode
-from edge_tunnel.alwayson.messages import Request
+from edge_tunnel.alwayson.messages import SUCCESS, Message, Request
 from edge_tunnel.alwayson.multipart import Assembly
 from edge_tunnel.alwayson.reading import AlwaysOnError
 from edge_tunnel.alwayson.text import decode_text, encode_text
 from edge_tunnel.alwayson.tunnels import tunnel_request
-from edge_tunnel.config import inspect_config, inspect_proxy_config
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
-from edge_tunnel.link.transport import Transport
+from edge_tunnel.config import EdgeConfig, Secret, inspect_config, inspect_proxy_config
+from edge_tunnel.edge.alwayson.main_socket import MainSocket
+from edge_tunnel.edge.alwayson.tunnels import Tunnels
+from edge_tunnel.edge.offered import Offered
+from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
+from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.transport import PlainTransport, Transport
 from edge_tunnel.protocol.codec import check_data, decode, encode, peek
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, Kind
 from edge_tunnel.proxy.hop import HopSettings
@@ -96,6 +100,57 @@ def alwayson(data: bytes) -> None:
     with suppress(AlwaysOnError):
         text = data.decode("ascii", "replace")
         assert encode_text(decode_text(text)) == text
+
+
+class _Server(PlainTransport):
+    """Knows the device, says these messages, and is lost."""
+
+    def __init__(self, messages: list[bytes]) -> None:
+        welcome = alwayson_encode(Message(SUCCESS, 1, 7))
+        self._messages = deque([welcome, *messages])
+
+    async def send(self, message: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        alwayson_decode(message)  # what a device says is never nonsense
+
+    async def receive_any(self) -> bytes | str:
+        await trio.lowlevel.checkpoint()
+        if not self._messages:
+            await trio.sleep(1)
+            raise LinkLost("over")
+        return self._messages.popleft()
+
+    async def send_text(self, text: str) -> None:
+        raise AssertionError(text)
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def close_code(self) -> int | None:
+        return None
+
+
+async def _nothing(_stream: object) -> None:
+    raise AssertionError("it has no address")
+
+
+def device(data: bytes) -> None:
+    """Any messages to a device that offers nothing: answers, or the end of the socket."""
+    trio.run(_device, pieces(data), clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _device(messages: list[bytes]) -> None:
+    config = EdgeConfig(servers=(), app_key=Secret(KEY), things=("SteamSensor1",))
+    offered = Offered({}, {"own": _nothing})
+    async with trio.open_nursery() as nursery:
+        tunnels = Tunnels(config, offered, Notices(), nursery)
+        with suppress(LinkLost, LinkRefused):
+            await MainSocket(_Server(messages), config, tunnels).run(lambda _: None)
+        assert len(tunnels) == 0
 
 
 # -- the greeting, and what a link says after it
@@ -223,7 +278,7 @@ async def _http(chunks: list[bytes]) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (frames, alwayson, greeting, config, http)
+    target.__name__: target for target in (frames, alwayson, device, greeting, config, http)
 }
 if importlib.util.find_spec(_POLICY) is not None:
     TARGETS["policy"] = policy

@@ -35,17 +35,20 @@ from edge_tunnel.alwayson.tunnels import (
     tunnel_request,
 )
 from edge_tunnel.config.model import EdgeConfig
-from edge_tunnel.config.source import printable
+from edge_tunnel.edge.alwayson.relay import fit
 from edge_tunnel.edge.alwayson.tunnels import Tunnels
 from edge_tunnel.errors import LinkLost, LinkRefused
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import PlainTransport
 from edge_tunnel.reasons import Reason
 
-__all__ = ["MainSocket"]
+__all__ = ["MainSocket", "why"]
 
 _QUEUE: Final = 1024
 """Messages that may wait for the socket: answers to as many requests of one that does not read."""
+
+_BATCH: Final = 1000
+"""Names in one BIND: the longest that there are fit into a message of 1 MiB with it."""
 
 _IGNORED: Final = ("NotifyPropertyUpdate",)
 """Services of every device: the platform calls them, and a device without properties has nothing to
@@ -103,18 +106,27 @@ class MainSocket:
     async def _authenticate(self) -> None:
         response = await self._call(auth(self.app_key), "AUTH")
         if not response.ok:
-            text = f"the server does not take this application key: {_why(response)}"
+            text = f"the server does not take this application key: {why(response)}"
             raise LinkRefused(Reason.NOT_AUTHORISED, text)
 
     async def bind(self, things: Sequence[str]) -> Response:
-        """The server's answer."""
+        """The server's answer; its first refusal, if it refuses."""
         self._things |= frozenset(things)
-        return await self._call(Bind(tuple(things)), "BIND")
+        return await self._name(Bind, things)
 
     async def unbind(self, things: Sequence[str]) -> Response:
-        """The server's answer."""
+        """The server's answer; its first refusal, if it refuses."""
         self._things -= frozenset(things)
-        return await self._call(Unbind(tuple(things)), "UNBIND")
+        return await self._name(Unbind, things)
+
+    async def _name(self, kind: type[Bind | Unbind], things: Sequence[str]) -> Response:
+        response = SUCCESS
+        for start in range(0, len(things), _BATCH):
+            body = kind(tuple(things[start : start + _BATCH]))
+            response = await self._call(body, kind.__name__.upper())
+            if not response.ok:
+                break
+        return response
 
     def tell(self, thing: str, command: CommandFromEdge) -> None:
         """Say something of a tunnel. Nobody waits for the answer."""
@@ -201,8 +213,8 @@ class MainSocket:
         except AlwaysOnError as worse:
             raise LinkLost(f"the server sent what is no AlwaysOn message: {worse}") from None
         if header.code <= Method.DELETE:
-            response = Response(Status.BAD_REQUEST, str(error))
-            self._send(response, header.request_id, header.endpoint_id)
+            message = Message(KeepAlive(), header.request_id, endpoint_id=header.endpoint_id)
+            self._answer(message, Response(Status.BAD_REQUEST, str(error)))
 
     def _on_response(self, message: Message, response: Response) -> None:
         if self._session == NO_SESSION and response.ok:
@@ -242,6 +254,8 @@ class MainSocket:
         return SUCCESS
 
     def _answer(self, message: Message, response: Response) -> None:
+        if response.reason is not None:  # it may quote what the server said
+            response = response._replace(reason=fit(response.reason))
         self._send(response, message.request_id, message.endpoint_id)
 
 
@@ -258,5 +272,6 @@ def _unknown(request: Request) -> Response:
     return _missing(f"{kind} [{request.name}] Does Not Exist On Thing [{request.entity.name}]")
 
 
-def _why(response: Response) -> str:
-    return printable(response.why)[:200] or f"status 0x{response.status:02x}"
+def why(response: Response) -> str:
+    """Why it is no success, for people."""
+    return fit(response.why) or f"status 0x{response.status:02x}"

@@ -21,12 +21,13 @@ import trio
 from edge_tunnel.alwayson.reading import AlwaysOnError
 from edge_tunnel.alwayson.text import ALL_SENT, decode_text, encode_text
 from edge_tunnel.alwayson.tunnels import CANCEL, DISCONNECT
+from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.splice import reset_socket
 from edge_tunnel.link.transport import CUT_OFF, NORMAL, PlainTransport
 
-__all__ = ["End", "Relay", "drop"]
+__all__ = ["End", "Relay", "drop", "fit"]
 
 _FAREWELL: Final = 2.0
 """Seconds for the closing handshake; a server that is gone answers never."""
@@ -34,6 +35,10 @@ _FAREWELL: Final = 2.0
 _IN_PEACE: Final = 10.0
 """Seconds that a service may go on talking after the user's EOF, to nobody: a socket that is closed
 with unread bytes is reset, and the reset would take along what the service has not read yet."""
+
+_TEXT: Final = 300
+_CLOSE_TEXT: Final = 60
+"""Characters; a closing handshake has room for 123 bytes."""
 
 _CLEAN: Final = (NORMAL, 1005)
 """Codes of a server that came to an end as it should; 1005: it said goodbye and no code."""
@@ -63,6 +68,11 @@ class End:
 
 
 _RESET: Final = End("the service reset the connection", command=DISCONNECT)
+
+
+def fit(text: str) -> str:
+    """A text that may quote a server, made fit for a line, a message and a log."""
+    return printable(text[:_TEXT])
 
 
 def drop(sock: trio.SocketStream) -> None:
@@ -121,7 +131,7 @@ class Relay:
         else:
             drop(self._sock)
         with trio.move_on_after(_FAREWELL):
-            await self._web.aclose(end.code, end.text[:100])
+            await self._web.aclose(end.code, fit(end.text)[:_CLOSE_TEXT])
 
     async def _end_in_peace(self) -> None:
         """The user's EOF: the service gets all bytes, and then the end."""
@@ -168,7 +178,8 @@ class Relay:
                     await self._sock.send_all(data)
         except LinkLost as error:
             clean = self._web.close_code in _CLEAN
-            self.stop(End(str(error), NORMAL if clean else CUT_OFF, by_server=True))
+            text = "the user ended the connection" if clean else str(error)
+            self.stop(End(text, NORMAL if clean else CUT_OFF, by_server=True))
         except AlwaysOnError as error:
             self.stop(End(str(error)))
         except trio.BrokenResourceError:

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 import trio
 
 from edge_tunnel.config.model import EdgeConfig
-from edge_tunnel.edge.alwayson.main_socket import MainSocket
+from edge_tunnel.edge.alwayson.main_socket import MainSocket, why
 from edge_tunnel.edge.alwayson.tunnels import Tunnels
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.errors import ConfigError, LinkLost
@@ -24,6 +24,9 @@ _log = logging.getLogger("edge_tunnel.edge")
 
 ALWAYSON: Final = "alwayson"
 """The protocol in the event `linked`."""
+
+_NAMED: Final = 5
+"""Things that one line names."""
 
 _FAREWELL: Final = 2.0
 """Seconds that the goodbye may take."""
@@ -93,11 +96,12 @@ class AlwaysOnSide:
             for thing in things:
                 self._on_bound(thing)
             return
-        why = response.why or f"status 0x{response.status:02x}"
+        reason = why(response)
         for thing in things:
-            self._notices.emit("bind_refused", thing=thing, reason=why)
-        _log.error("%s: not bound: %s", ", ".join(things), why)
-        raise LinkLost(f"the server did not bind {', '.join(things)}: {why}")
+            self._notices.emit("bind_refused", thing=thing, reason=reason)
+        names = ", ".join(things) if len(things) <= _NAMED else f"{len(things)} things"
+        _log.error("%s: not bound: %s", names, reason)
+        raise LinkLost(f"the server did not bind {names}: {reason}")
 
     def configure(self, config: EdgeConfig) -> None:
         """Another configuration: other services, other things."""

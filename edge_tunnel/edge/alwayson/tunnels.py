@@ -19,7 +19,7 @@ from edge_tunnel.alwayson.messages import APP_KEY, SUCCESS, Response, Status
 from edge_tunnel.alwayson.text import raw_limit
 from edge_tunnel.alwayson.tunnels import CANCEL, DISCONNECT, CommandFromEdge, StartTunnel
 from edge_tunnel.config.model import EdgeConfig, Service
-from edge_tunnel.edge.alwayson.relay import End, Relay, drop
+from edge_tunnel.edge.alwayson.relay import End, Relay, drop, fit
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, connect_service
 from edge_tunnel.errors import LinkLost
@@ -120,7 +120,7 @@ class Tunnels:
             text = f"tunnels of the type {start.type} are not supported; tcp is"
             return Response(Status.INTERNAL_ERROR, text)  # as C devices answer
         if service is None:
-            text = f"the device does not offer {start.host}:{start.port}"
+            text = f"the device does not offer {_where(start)}"
             return Response(Status.FORBIDDEN, text)
         if limit is not None and len(self._open) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
@@ -132,7 +132,9 @@ class Tunnels:
         tunnel = self._open.get(tid)
         if tunnel is None:
             return Response(Status.BAD_REQUEST, "there is no such tunnel")
-        end = End(f"the server ended the tunnel: {reason}" if reason else "the server ended it")
+        end = End(
+            f"the server ended the tunnel: {fit(reason)}" if reason else "the server ended it"
+        )
         if tunnel.relay is None:
             tunnel.stop(end)
         else:
@@ -230,7 +232,7 @@ class Tunnels:
 
     def _say(self, event: str, thing: str, start: StartTunnel, **more: object) -> None:
         service = self._offered.find_target(start.host, start.port)
-        name = f"{start.host}:{start.port}" if service is None else service.name
+        name = _where(start) if service is None else service.name
         about = {"tunnel": start.tid[:8], "thing": thing, "service": name}  # the tid is a secret
         self._notices.emit(event, **about, **more)
 
@@ -253,6 +255,10 @@ class _Once:
 async def _after(seconds: float, answer: _Once) -> None:
     await trio.sleep(seconds)
     answer(SUCCESS)
+
+
+def _where(start: StartTunnel) -> str:
+    return f"{fit(start.host)}:{start.port}"
 
 
 def _shorter(theirs: float, ours: float | None) -> float | None:
