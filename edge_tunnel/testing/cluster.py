@@ -191,7 +191,7 @@ class Cluster:
         near, far = wire_pair(self._capacity, self.delay)
         if name in self.nodes:
             serve = partial(self.nodes[name].take, far, who)
-            self._nursery.start_soon(self._serve, name, serve, near)
+            self._nursery.start_soon(self._run, name, serve)  # it closes what it takes
             self.links.setdefault(who, []).append(Line(f"mem://{name}", near))
         else:
             near.cut()

@@ -121,6 +121,7 @@ class Session:
         self._epoch = int(time.time() * 1000)
         self._answers: dict[int, Callable[[Response], None]] = {}
         self._leaving = False
+        self._farewell = ""
         self._features: frozenset[str] = frozenset()
         self._link: Link | None = None
         self._scope = trio.CancelScope()
@@ -222,6 +223,8 @@ class Session:
             await self._to_send.wait()
             self._to_send = trio.Event()
             await self._flush()
+            if self._farewell:
+                raise LinkLost(self._farewell)
 
     async def _watch(self) -> None:
         """A node that counts on a device to answer pings would cut every C device."""
@@ -347,7 +350,8 @@ class Session:
     def leave_if_idle(self) -> None:
         """The node asks its devices to go: one whose streams are over goes."""
         if self._leaving and not self._ends.streams_of(set(self.things)):
-            self.end("the node is shutting down")
+            self._farewell = "the node is shutting down"  # when all that waits is said
+            self._to_send.set()
 
     # -- tunnels
 

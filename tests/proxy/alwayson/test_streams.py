@@ -151,6 +151,23 @@ async def test_a_java_device_closes_without_a_word(autojump_clock: trio.testing.
         assert "without a word" in str(caught.value.__cause__)
 
 
+async def test_all_is_delivered_before_the_reset(autojump_clock: trio.testing.MockClock) -> None:
+    """Also to a remote that reads long after the device has gone."""
+
+    async def much(stream: WireStream) -> None:
+        await stream.send_all(bytes(150_000))
+
+    async with open_stage() as (stage, remote):
+        await stage.bound(THING, style="java", targets={22: much})
+        stream = await remote.open_stream(THING, "ssh")
+        await trio.sleep(30)
+        got = 0
+        with pytest.raises(trio.BrokenResourceError):
+            while part := await stream.receive_some():
+                got += len(part)
+        assert got == 150_000
+
+
 async def test_a_c_device_does_not_notice_the_end(autojump_clock: trio.testing.MockClock) -> None:
     """Neither do we; but when the remote has ended, a minute of silence is enough."""
     async with open_stage() as (stage, remote):
@@ -178,7 +195,19 @@ async def test_disconnect_after_data_is_a_reset(autojump_clock: trio.testing.Moc
         with pytest.raises(trio.BrokenResourceError) as caught:
             await stream.receive_some()
         assert "DISCONNECT" in str(caught.value.__cause__)
+
+
+async def test_a_device_that_gives_up_is_told_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It says it until it hears CompleteTunnel; what it sent before has some seconds to come."""
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING)
+        await remote.open_stream(THING, "ssh")
+        began = trio.current_time()
+        await device.command(device.starts[0].tid, "CANCEL")
         await device.wait_completed(1)
+        assert trio.current_time() - began < 1
 
 
 async def test_a_closed_remote_ends_the_tunnel_at_once(
@@ -389,6 +418,44 @@ async def test_a_device_that_does_not_read_stops_the_remote(
                 await stream.send_all(bytes(4096))
                 sent += 4096
         assert sent < 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+async def test_a_window_that_has_grown(
+    upwards: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A reader that was fast, over a long path, and then stops: an edge of ours would keep up to 16
+    MiB for it in its own memory, but this is the node's."""
+    counts = {"sent": 0, "read": 0}
+    stop, enough = 12 * 1024 * 1024, trio.Event()
+
+    async def writing(stream: trio.abc.SendStream) -> None:
+        with suppress(trio.BrokenResourceError):  # at the end
+            while True:
+                await stream.send_all(bytes(60_000))
+                counts["sent"] += 60_000
+
+    async def reading(stream: trio.abc.ReceiveStream) -> None:
+        while counts["read"] < stop:
+            counts["read"] += len(await stream.receive_some())
+        enough.set()
+        await trio.sleep_forever()
+
+    async with open_stage(capacity=1024 * 1024) as (stage, remote):
+        await trio.sleep(1)
+        stage.cluster.delay = 0.05
+        stage.cluster.cut("remote")  # its links are long from here on
+        await trio.sleep(10)
+        stage.cluster.delay = 0
+        await stage.bound(THING, targets={22: reading if upwards else writing})
+        stream = await remote.open_stream(THING, "ssh")
+        stage.nursery.start_soon(writing if upwards else reading, stream)
+        await enough.wait()
+        await trio.sleep(60)
+        before = counts["sent"]
+        await trio.sleep(60)
+        assert counts["sent"] == before
+        assert before - counts["read"] < 3.5 * 1024 * 1024  # 1 of it in the wire
 
 
 async def test_more_streams_than_a_device_may_have(autojump_clock: trio.testing.MockClock) -> None:
