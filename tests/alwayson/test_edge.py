@@ -619,6 +619,38 @@ async def test_a_service_that_refuses() -> None:
         assert (await on.event("tunnel_closed"))["reason"] == response.reason
 
 
+async def test_a_bug_met_by_one_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends that tunnel, with an answer, and nothing else."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    async with target(echo) as port, bench(port) as on:
+        with monkeypatch.context() as patch:
+            patch.setattr(tunnels, "connect_service", broken)
+            response = await on.device.start("device", "t1", port)
+        assert response == Response(Status.INTERNAL_ERROR, "internal error: ValueError")
+        tunnel = await on.open(port)
+        await tunnel.send(b"x")
+        assert await tunnel.receive(1) == b"x"
+
+
+@pytest.mark.slow
+async def test_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is answered after a moment all the same; the end of it is told as a command."""
+    monkeypatch.setattr(tunnels, "_CONNECT_TIMEOUT", 3.0)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # its queue is full
+            async with bench(port) as on:
+                assert await on.device.start("device", TID, port) == Response()
+                closed = await on.event("tunnel_closed")
+                assert "did not answer within 3 s" in str(closed["reason"])
+                assert await on.said() == ["DISCONNECT", "CANCEL"]
+
+
 async def test_a_server_without_a_socket_for_the_tunnel() -> None:
     """It said StartTunnel and refuses the socket: CANCEL, and the service is dropped."""
     ends = Ends()
