@@ -5,7 +5,6 @@ The only module of this folder that knows a `Node`.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -19,6 +18,7 @@ from edge_tunnel.proxy.alwayson.front import AlwaysOn, Host, Visitor
 from edge_tunnel.proxy.alwayson.passing import PassedStream, hear_out
 from edge_tunnel.proxy.alwayson.upgrade import read_upgrade
 from edge_tunnel.proxy.alwayson.websocket import acknowledging
+from edge_tunnel.proxy.strangers import Stranger
 
 if TYPE_CHECKING:
     from edge_tunnel.proxy.node import Node
@@ -79,8 +79,7 @@ class AlwaysOnDoor:
         self,
         head: bytes,
         stream: trio.abc.Stream,
-        peer: str,
-        greeted: trio.Event,
+        stranger: Stranger,
         certificate: PeerCertificate | None,
     ) -> None:
         """Serve a device's connection, to its end; `stream` is closed then."""
@@ -89,9 +88,8 @@ class AlwaysOnDoor:
         visitor = Visitor(
             stream=stream,
             head=head,
-            peer=peer,
-            greeted=greeted,
-            let_in=partial(self._node.no_stranger, peer),
+            peer=stranger.peer,
+            stranger=stranger,
             certificate=certificate,
             quick_ack=acknowledging(socket_of(stream)),
         )
@@ -108,8 +106,6 @@ class AlwaysOnDoor:
             stream=PassedStream(transport),
             head=head,
             peer=peer,
-            greeted=trio.Event(),
-            let_in=lambda: None,
             passed=True,
         )
         await self.front.serve(upgrade, visitor)

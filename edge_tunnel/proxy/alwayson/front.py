@@ -31,6 +31,7 @@ from edge_tunnel.proxy.alwayson.tids import Opening, Openings, node_of
 from edge_tunnel.proxy.alwayson.upgrade import Upgrade, refusal, switching
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
 from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.strangers import Stranger
 from edge_tunnel.reasons import Reason
 
 __all__ = ["AlwaysOn", "Host", "Visitor"]
@@ -44,7 +45,7 @@ class Talk(Protocol):
     async def __call__(
         self,
         transport: Transport,
-        greeted: trio.Event | None = None,
+        stranger: Stranger | None = None,
         certificate: PeerCertificate | None = None,
         *,
         protocol: str = "",
@@ -83,14 +84,18 @@ class Visitor:
     """What was read of it."""
 
     peer: str
-    greeted: trio.Event
-    let_in: Callable[[], None]
-    """To be called when it has shown that it may be here."""
+    stranger: Stranger | None = None
+    """Leaves its place when it has shown that it may be here; None: it holds none."""
 
     certificate: PeerCertificate | None = None
     quick_ack: Callable[[], None] = lambda: None
     passed: bool = False
     """Whether another node passes it on: it goes no further."""
+
+    def let_in(self) -> None:
+        """It may be here."""
+        if self.stranger is not None:
+            self.stranger.leave()
 
 
 class _Refused(Exception):
@@ -198,9 +203,9 @@ class AlwaysOn:
 
     async def _talk(self, far: InProcessTransport, visitor: Visitor) -> None:
         """The node's end of the link inside."""
-        greeted, certificate = visitor.greeted, visitor.certificate
+        stranger, certificate = visitor.stranger, visitor.certificate
         try:
-            await self.host.talk(far, greeted, certificate, protocol="alwayson")
+            await self.host.talk(far, stranger, certificate, protocol="alwayson")
         finally:
             far.close("the node ended the link")
 
@@ -240,7 +245,6 @@ class AlwaysOn:
         if refused is not None:
             await self._show_out(visitor, 404, refused)
             return
-        visitor.greeted.set()
         visitor.let_in()
         socket = await self._accept(upgrade, visitor, MAX_TEXT)
         opening = self.openings.take(tid, upgrade.app_key, socket)
@@ -255,7 +259,6 @@ class AlwaysOn:
 
         def let_in() -> None:
             _log.info("%s: a tunnel socket is passed on to node %s", visitor.peer, node)
-            visitor.greeted.set()
             visitor.let_in()
 
         try:

@@ -128,9 +128,9 @@ async def test_strangers_are_counted(autojump_clock: trio.testing.MockClock) -> 
         node = stage.cluster.nodes["node"]
         socket = Socket(stage.cluster.connect("device"))
         await socket.open("/Thingworx/WS")
-        assert node._unauthenticated == 1
+        assert node.strangers.count == 1
         device = await stage.bound(THING)
-        assert node._unauthenticated == 1
+        assert node.strangers.count == 1
         assert node.links == 2  # with the remote's
         started = stage.cluster.connect("device")
         with pytest.raises(Refused) as refused:
@@ -140,7 +140,7 @@ async def test_strangers_are_counted(autojump_clock: trio.testing.MockClock) -> 
         device.main.cut()
         socket.cut()
         await trio.sleep(1)
-        assert node._unauthenticated == 0
+        assert node.strangers.count == 0
         assert node.links == 1
 
 

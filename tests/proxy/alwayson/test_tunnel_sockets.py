@@ -134,7 +134,7 @@ async def test_a_tunnel_socket_at_another_node(
         elif style == "java":
             with pytest.raises(trio.BrokenResourceError):
                 await stream.receive_some()
-        assert stage.cluster.nodes["b"]._unauthenticated == 0
+        assert stage.cluster.nodes["b"].strangers.count == 0
 
 
 async def test_a_tid_of_another_node_that_is_none(
@@ -147,7 +147,7 @@ async def test_a_tid_of_another_node_that_is_none(
             await device.open_tunnel("b-" + "0" * 32)
         assert refused.value.status == 404
         await trio.sleep(1)
-        assert stage.cluster.nodes["a"]._unauthenticated == 0
+        assert stage.cluster.nodes["a"].strangers.count == 0
 
 
 async def test_a_tid_of_a_node_that_is_gone(autojump_clock: trio.testing.MockClock) -> None:
