@@ -208,8 +208,10 @@ _UPGRADE: Final = (
 
 
 def mainsocket(data: bytes) -> None:
-    """Any messages behind AUTH, or (first byte odd) any chunks behind the handshake: a node answers,
-    or ends the socket, and keeps nothing of it."""
+    """Any messages behind AUTH, or (first byte odd) any chunks behind the handshake.
+
+    A node answers or ends the socket, and keeps nothing of it.
+    """
     raw, said = bool(data[:1] and data[0] & 1), pieces(data[1:])
     if not raw:
         device = Connection(ConnectionType.CLIENT)
