@@ -190,9 +190,13 @@ def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings |
     return replace(settings, journal=True) if place == "-" else replace(settings, file=place)
 
 
-def _bearable(links: int) -> int:
-    """As many links as this process may have sockets for; without one no hop could be dialled."""
-    most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
+def _bearable(links: int, streams: int) -> int:
+    """As many links as this process may have sockets for; without one no hop could be dialled.
+
+    `streams`: sockets of ThingWorx devices beside their links.
+    """
+    others = _OTHER_FILES + streams
+    most = allow_open_files(links + others) - others
     if most < links:
         _log.info("takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links)
     return min(most, links)
@@ -203,7 +207,7 @@ def _name(config: ProxyConfig) -> str:
 
 
 def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
-    limits = config.limits
+    limits, alwayson = config.limits, config.alwayson
     return NodeSettings(
         name=_name(config),
         handshake_timeout=limits.handshake_timeout,
@@ -212,14 +216,14 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         trusted_proxies=limits.trusted_proxies,
         max_failures_per_source=limits.max_failures_per_source,
         memory=limits.memory,
-        max_links=_bearable(limits.max_links),
+        max_links=_bearable(limits.max_links, 0 if alwayson is None else alwayson.max_streams),
         max_silence=limits.max_silence,
         hops=HopSettings(key=hop_key),
         origins=() if config.access is None else config.access.origins,
         demands=config.versions,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
-        alwayson=config.alwayson,
+        alwayson=alwayson,
     )
 
 

@@ -26,6 +26,7 @@ from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Bye, Drain, clip
 from edge_tunnel.protocol.greeting import VERSION, common_features
 from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
+from edge_tunnel.proxy.alwayson.upgrade import is_tunnel
 from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops
@@ -246,6 +247,7 @@ class Node:
             act=None if api is None else act,
             origins=self.settings.origins,
             comes_for=stranger.comes_for,
+            may_always=lambda target: self.alwayson is not None and is_tunnel(target),
         )
         if head is None:
             return

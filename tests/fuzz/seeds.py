@@ -19,6 +19,10 @@ def seeds(target: str) -> Iterator[bytes]:
         yield from _vectors()
     elif target in ("alwayson", "device"):
         yield from _alwayson()
+    elif target == "mainsocket":
+        yield from (bytes(1) + each for each in _alwayson())
+        yield b"\1" + _bare(b"\x82\x80\0\0\0\0", b"\x81\x83\0\0\0\0QUJ", b"\x89\x80\0\0\0\0")
+        yield b"\1" + _bare(b"\x82\xff\0\0\0\0\xff\xff\xff\xff\0\0\0\0" + bytes(99))
     elif target == "greeting":
         yield from _conversations()
     elif target == "config":

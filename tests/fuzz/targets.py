@@ -13,16 +13,19 @@ from typing import Any, Final
 
 import trio
 import trio.testing
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage
 
 from edge_tunnel.access.rights import DevelopmentKey
 from edge_tunnel.alwayson.codec import decode as alwayson_decode
 from edge_tunnel.alwayson.codec import encode as alwayson_encode
-from edge_tunnel.alwayson.messages import SUCCESS, Message, Request
+from edge_tunnel.alwayson.messages import SUCCESS, Message, Request, auth
 from edge_tunnel.alwayson.multipart import Assembly
 from edge_tunnel.alwayson.reading import AlwaysOnError
 from edge_tunnel.alwayson.text import decode_text, encode_text
 from edge_tunnel.alwayson.tunnels import tunnel_request
 from edge_tunnel.config import EdgeConfig, Secret, inspect_config, inspect_proxy_config
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.edge.alwayson.main_socket import MainSocket
 from edge_tunnel.edge.alwayson.tunnels import Tunnels
 from edge_tunnel.edge.offered import Offered
@@ -196,6 +199,38 @@ async def _greeting(as_hop: bool, messages: list[bytes]) -> None:
     assert node.routes.budget.held == 0
 
 
+# -- a ThingWorx device at a node
+
+_UPGRADE: Final = (
+    b"GET /Thingworx/WS HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def mainsocket(data: bytes) -> None:
+    """Any messages behind AUTH, or (first byte odd) any chunks behind the handshake.
+
+    A node answers or ends the socket, and keeps nothing of it.
+    """
+    raw, said = bool(data[:1] and data[0] & 1), pieces(data[1:])
+    if not raw:
+        device = Connection(ConnectionType.CLIENT)
+        behind = [alwayson_encode(Message(auth(KEY), 1)), *said]
+        said = [device.send(BytesMessage(each)) for each in behind if each]
+    trio.run(_main_socket, said, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _main_socket(chunks: list[bytes]) -> None:
+    node = Node(NodeSettings(alwayson=AlwaysOnSettings()), DevelopmentKey(KEY))
+    stream = _Chunks([_UPGRADE, *filter(None, chunks)])
+    await node.take(stream, "192.0.2.1:1")
+    assert stream.closed
+    assert stream.answer.startswith(b"HTTP/1.1 101 ")
+    assert node.links == node.strangers.count == len(node.registry) == 0
+    assert node.alwayson is not None
+    assert not node.alwayson.front.sessions
+
+
 # -- files
 
 _FILES: Final = ("config.json", "config.toml", "proxy.toml")
@@ -278,7 +313,8 @@ async def _http(chunks: list[bytes]) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (frames, alwayson, device, greeting, config, http)
+    target.__name__: target
+    for target in (frames, alwayson, device, mainsocket, greeting, config, http)
 }
 if importlib.util.find_spec(_POLICY) is not None:
     TARGETS["policy"] = policy

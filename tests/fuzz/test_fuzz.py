@@ -19,7 +19,10 @@ from tests.fuzz.targets import TARGETS
 _SECONDS = 60
 
 
-@pytest.mark.parametrize("name", [name for name in TARGETS if name != "greeting"])
+_LONG = ("greeting", "mainsocket")
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in _LONG])
 def test_the_seeds_pass(name: str) -> None:
     """What the fuzzer starts from is fine: golden messages, sample files, hostile requests."""
     found = list(seeds(name))
@@ -29,10 +32,11 @@ def test_the_seeds_pass(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_conversations_pass() -> None:
-    """Every golden frame behind a greeting leaves nothing in a node."""
-    for seed in seeds("greeting"):
-        TARGETS["greeting"](seed)
+@pytest.mark.parametrize("name", _LONG)
+def test_the_conversations_pass(name: str) -> None:
+    """Every golden frame or message behind a greeting leaves nothing in a node."""
+    for seed in seeds(name):
+        TARGETS[name](seed)
 
 
 def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

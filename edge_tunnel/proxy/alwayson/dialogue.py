@@ -128,6 +128,7 @@ class Dialogue:
         self._session = session
         self._assembly = Assembly()
         self._auth: Message | None = None  # asked, and not decided
+        self._key = ""
         self._admitted = False
         self._bindings: list[_Binding] = []
         self._last_request = _FIRST_REQUEST
@@ -166,7 +167,7 @@ class Dialogue:
     def _on_first(self, message: Message) -> None:
         if not isinstance(message.body, Auth) or self._auth is not None:
             raise AlwaysOnError("a device says AUTH first, and waits for the answer")
-        self._auth = message
+        self._auth, self._key = message, message.body.app_key or ""
         self.events.append(AuthAsked(message.body.app_key or ""))
 
     def _on_message(self, message: Message) -> None:
@@ -182,6 +183,8 @@ class Dialogue:
             self._on_request(message, body)
         elif isinstance(body, Unknown):
             self._say(message.answer(Response(Status.METHOD_NOT_ALLOWED)))
+        elif isinstance(body, Auth) and body.app_key == self._key:
+            self._say(message.answer(SUCCESS))  # C devices ask again where the answer took long
         else:
             raise AlwaysOnError("AUTH again")
 

@@ -24,17 +24,18 @@ from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.proxy.alwayson.ends import TunnelEnds
 from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.proxy.alwayson.inprocess import InProcessTransport, in_process_pair
-from edge_tunnel.proxy.alwayson.passing import first_message, pass_on
+from edge_tunnel.proxy.alwayson.passing import pass_on
 from edge_tunnel.proxy.alwayson.relay import Relay
 from edge_tunnel.proxy.alwayson.session import Session
 from edge_tunnel.proxy.alwayson.tids import Opening, Openings, node_of
 from edge_tunnel.proxy.alwayson.upgrade import Upgrade, refusal, switching
+from edge_tunnel.proxy.alwayson.visitor import Visitor
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.strangers import Stranger
 from edge_tunnel.reasons import Reason
 
-__all__ = ["AlwaysOn", "Host", "Visitor"]
+__all__ = ["AlwaysOn", "Host"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
 
@@ -73,29 +74,6 @@ class Host:
 
     hops: Hops | None
     """The way to them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Visitor:
-    """A connection whose request was read."""
-
-    stream: trio.abc.Stream
-    head: bytes
-    """What was read of it."""
-
-    peer: str
-    stranger: Stranger | None = None
-    """Leaves its place when it has shown that it may be here; None: it holds none."""
-
-    certificate: PeerCertificate | None = None
-    quick_ack: Callable[[], None] = lambda: None
-    passed: bool = False
-    """Whether another node passes it on: it goes no further."""
-
-    def let_in(self) -> None:
-        """It may be here."""
-        if self.stranger is not None:
-            self.stranger.leave()
 
 
 class _Refused(Exception):
@@ -257,13 +235,9 @@ class AlwaysOn:
         """It is another node's."""
         assert self.host.hops is not None
 
-        def let_in() -> None:
-            _log.info("%s: a tunnel socket is passed on to node %s", visitor.peer, node)
-            visitor.let_in()
-
         try:
-            first = first_message(visitor.peer, visitor.head)
-            await pass_on(self.host.hops, node, visitor.stream, first, let_in)
+            _log.info("%s: a tunnel socket is passed on to node %s", visitor.peer, node)
+            await pass_on(self.host.hops, node, visitor)
         except (LinkLost, RemoteProtocolError) as error:
             _log.info("a tunnel socket from %s, for node %s: %s", visitor.peer, node, error)
             await self._show_out(visitor, 503, f"node {node} cannot be reached")

@@ -11,7 +11,6 @@ empty one is the end of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -20,12 +19,16 @@ import trio
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
+from edge_tunnel.proxy.alwayson.visitor import Visitor
 from edge_tunnel.proxy.hop import Hops
 
-__all__ = ["PassedStream", "first_message", "hear_out", "pass_on"]
+__all__ = ["PassedStream", "hear_out", "pass_on"]
 
 _PART: Final = 64 * 1024
 """Bytes of one message: the best of a hop, as measured."""
+
+_LET_IN: Final = b"HTTP/1.1 101"
+"""How the answer begins if the other node has let the device in."""
 
 
 class PassedStream(trio.abc.Stream):
@@ -68,11 +71,6 @@ class PassedStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-def first_message(peer: str, head: bytes) -> bytes:
-    """Where a device comes from, and what was read of it."""
-    return peer.encode() + b"\n" + head
-
-
 async def hear_out(transport: Transport, timeout: float) -> tuple[str, bytes] | None:
     """The address and the request of a device that another node passes on; None: none came."""
     with trio.move_on_after(timeout):
@@ -82,38 +80,36 @@ async def hear_out(transport: Transport, timeout: float) -> tuple[str, bytes] | 
     return None
 
 
-async def pass_on(
-    hops: Hops, node: str, stream: trio.abc.Stream, first: bytes, let_in: Callable[[], None]
-) -> None:
+async def pass_on(hops: Hops, node: str, visitor: Visitor) -> None:
     """Carry a device's connection to the node that it is for, until either has ended it.
-
-    `first`: of `first_message`. `let_in` is called when that node has let the device in.
 
     Raises:
       LinkLost: the node cannot be reached.
     """
+    stream = visitor.stream
     with trio.CancelScope() as patience:
         patience.deadline = trio.current_time() + hops.settings.connect_timeout
         async with hops.open_passage(node) as transport:
-            await transport.send(first)
+            await transport.send(visitor.peer.encode() + b"\n" + visitor.head)
             answer = await transport.receive()
             patience.deadline = math.inf
-            if answer.startswith(b"HTTP/1.1 101"):
-                let_in()
+            if answer.startswith(_LET_IN):
+                visitor.let_in()
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(answer)
                 async with open_plain_nursery() as nursery:
-                    nursery.start_soon(_to_node, stream, transport, nursery.cancel_scope)
+                    nursery.start_soon(_to_node, visitor, transport, nursery.cancel_scope)
                     await _to_device(transport, stream)
                     nursery.cancel_scope.cancel()
             return
     raise LinkLost(f"node {node} did not answer")
 
 
-async def _to_node(stream: trio.abc.Stream, transport: Transport, scope: trio.CancelScope) -> None:
+async def _to_node(visitor: Visitor, transport: Transport, scope: trio.CancelScope) -> None:
     """An end is passed on, and what the node still says comes back; a cut is the end of both."""
     try:
-        while data := await stream.receive_some(_PART):
+        while data := await visitor.stream.receive_some(_PART):
+            visitor.quick_ack()
             await transport.send(bytes(data))
         await transport.send(b"")
     except (LinkLost, trio.BrokenResourceError, trio.ClosedResourceError):

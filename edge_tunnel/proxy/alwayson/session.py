@@ -69,9 +69,6 @@ _log = logging.getLogger("edge_tunnel.proxy")
 _LAST_EPOCH: Final = 2**62
 """As an edge's: no clock makes it, and whoever uses it is not to be beaten."""
 
-_TURN: Final = 64
-"""Messages of a device before others have a turn."""
-
 _MAX_UNANSWERED: Final = 1024
 """Requests of ours whose answer is still listened to: a device need not answer any."""
 
@@ -210,13 +207,9 @@ class Session:
             self._scope.cancel()
 
     async def _read(self) -> None:
-        taken = 0
         while True:
             await self._read_message()
             self._react()
-            taken += 1
-            if taken % _TURN == 0:
-                await trio.lowlevel.checkpoint()
 
     async def _write(self) -> None:
         while True:

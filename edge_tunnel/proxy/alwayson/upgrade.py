@@ -15,7 +15,7 @@ from wsproto.utilities import generate_accept_token
 
 from edge_tunnel.protocol.greeting import SUBPROTOCOL
 
-__all__ = ["MAIN", "TUNNEL", "Upgrade", "read_upgrade", "refusal", "switching"]
+__all__ = ["MAIN", "TUNNEL", "Upgrade", "is_tunnel", "read_upgrade", "refusal", "switching"]
 
 MAIN: Final = "/Thingworx/WS"
 """Where a main socket is opened."""
@@ -42,6 +42,11 @@ class Upgrade(NamedTuple):
 
     rest: bytes
     """What came behind the request."""
+
+
+def is_tunnel(target: bytes) -> bool:
+    """Whether a request is for a tunnel socket: no link, but a part of one that is there."""
+    return target.startswith(TUNNEL.encode())
 
 
 def read_upgrade(head: bytes) -> Upgrade | None:

@@ -35,6 +35,9 @@ __all__ = ["DeviceSocket", "SocketEnded", "acknowledging"]
 _READ: Final = 64 * 1024
 """Bytes of one read: some messages of bulk."""
 
+_TURN: Final = 64
+"""Messages of a device before others have a turn, as of a link."""
+
 _ANSWER: Final = 10.0
 """Seconds that the answer to a ping may take; by then the device has given up (both SDKs)."""
 
@@ -76,6 +79,7 @@ class DeviceSocket:
         self._events = self._connection.events()
         self._parts: list[str | bytes | bytearray] = []
         self._size = 0
+        self._taken = 0
         self._sending = trio.Lock()
         self._pong: Pong | None = None  # to the last ping: one answer does for several
         self._torn = False  # half a frame went out
@@ -88,8 +92,15 @@ class DeviceSocket:
             for event in self._events:
                 message = await self._take(event)
                 if message is not None:
+                    await self._let_others()
                     return message
             await self._read()
+
+    async def _let_others(self) -> None:
+        """One read may hold ten thousand of the smallest messages."""
+        self._taken += 1
+        if self._taken % _TURN == 0:
+            await trio.lowlevel.checkpoint()
 
     async def _read(self) -> None:
         try:

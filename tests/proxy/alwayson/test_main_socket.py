@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import trio
 import trio.testing
@@ -120,6 +122,31 @@ async def test_keep_alive_may_precede_auth(autojump_clock: trio.testing.MockCloc
         await device.main.open("/Thingworx/WS")
         await device.say(Said(KeepAlive()))
         assert (await device.ask(auth(KEY))).ok
+
+
+async def test_auth_again(autojump_clock: trio.testing.MockClock) -> None:
+    """A C device asks again where the answer took too long; with another key it is the end."""
+    async with open_stage() as (stage, _):
+        device = await logged_in(stage, THING)
+        assert (await device.ask(auth(KEY))).ok
+        assert (await device.ask(Bind((THING,)))).ok
+        with pytest.raises(AssertionError, match="closed instead"):
+            await device.ask(auth("another"))
+
+
+async def test_a_full_node_still_opens_tunnels(autojump_clock: trio.testing.MockClock) -> None:
+    """A tunnel socket is no new link."""
+    async with open_stage() as (stage, remote):
+        await stage.bound(THING)
+        node = stage.cluster.nodes["node"]
+        node.settings = dataclasses.replace(node.settings, max_links=2)
+        assert node.why_not_ready() is not None
+        stream = await remote.open_stream(THING, "ssh")
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+        with pytest.raises(Refused) as refused:
+            await stage.device("other").log_in()
+        assert refused.value.status == 503
 
 
 async def test_strangers_are_counted(autojump_clock: trio.testing.MockClock) -> None:
