@@ -36,6 +36,11 @@ class EagerStream(trio.abc.HalfCloseableStream):
         self._rest: list[bytes | memoryview] = []  # of what was written now
         self._reset: OSError | None = None  # what a write was told; the kernel tells it once
 
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """What it reads and writes."""
+        return self._socket
+
     @classmethod
     def of_link(cls, stream: trio.SocketStream) -> EagerStream:
         """For a link or hop: its reader takes a lot at once, and yields after each read."""

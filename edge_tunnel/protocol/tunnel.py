@@ -389,6 +389,7 @@ class Tunnel:
         self._outlet = outlet
         self.detached_since = None
         self.trip = 0.0
+        self.budget.proven = 0  # it may be another path
         seconds = None if first else now - since if since is not None else 0.0
         self._events.append(TunnelAttached(seconds))
 
