@@ -56,7 +56,7 @@ class Writer:
                 self.last_sent = trio.current_time()
             elif self._send_burst():
                 await self._ready.park()
-            else:
+            elif not self._flushing:
                 await trio.lowlevel.checkpoint()
 
     def _on_ready(self) -> None:

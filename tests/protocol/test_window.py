@@ -5,9 +5,11 @@ from __future__ import annotations
 from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW, TUNNEL_BUDGET, Budget, Window
 
 
-def feed(window: Window, *, rate: float, trip: float, seconds: float) -> None:
+def feed(
+    window: Window, *, rate: float, trip: float, seconds: float, start: float = 1000.0
+) -> None:
     """Deliver at `rate` bytes a second, in steps of a tenth of the round trip."""
-    now, step = 1000.0, trip / 10
+    now, step = start, trip / 10
     for _ in range(int(seconds / step)):
         now += step
         window.delivered(int(rate * step), now, trip)
@@ -75,9 +77,9 @@ def test_shrinks_when_the_budget_is_short() -> None:
     for window in windows:
         feed(window, rate=10e9, trip=0.1, seconds=1)
     assert budget.is_short
-    feed(windows[0], rate=10e6, trip=0.1, seconds=1)
+    feed(windows[0], rate=10e6, trip=0.1, seconds=1, start=1001.0)
     assert 1.9e6 < windows[0].size < 2.4e6
-    feed(windows[1], rate=1000, trip=0.1, seconds=1)
+    feed(windows[1], rate=1000, trip=0.1, seconds=1, start=1001.0)
     assert windows[1].size == INITIAL_WINDOW
     assert sum(window.size - INITIAL_WINDOW for window in windows) == TUNNEL_BUDGET - budget.left
 
@@ -87,5 +89,5 @@ def test_keeps_its_size_while_there_is_plenty() -> None:
     window = Window(Budget())
     feed(window, rate=10e6, trip=0.1, seconds=1)
     before = window.size
-    feed(window, rate=1000, trip=0.1, seconds=1)
+    feed(window, rate=1000, trip=0.1, seconds=1, start=1001.0)
     assert window.size == before
