@@ -109,5 +109,5 @@ def check_alwayson(values: Mapping[str, Any], findings: Findings) -> None:
 
 def alwayson_settings(values: Mapping[str, Any]) -> AlwaysOnSettings | None:
     """None: no such device is taken."""
-    given = {key: value for key, value in values.items() if key != "enabled"}
+    given = {name: value for name, value in values.items() if name != "enabled"}
     return AlwaysOnSettings(**given) if values.get("enabled") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -139,6 +140,7 @@ class ConnectionServer:
         self.silent = False
         self.rejects_subprotocols = False
         self.refuses_tunnels = False
+        self.tls: ssl.SSLContext | None = None
         self.early = b""
         """Sent with the 101 of a tunnel's socket, in one segment."""
 
@@ -158,8 +160,11 @@ class ConnectionServer:
         """The next socket of a tunnel."""
         return await self._tunnels[1].receive()
 
-    async def take(self, stream: trio.SocketStream) -> None:
+    async def take(self, tcp: trio.SocketStream) -> None:
         """One connection."""
+        stream: trio.abc.Stream = tcp
+        if self.tls is not None:
+            stream = trio.SSLStream(tcp, self.tls, server_side=True, https_compatible=True)
         async with stream, open_plain_nursery() as nursery:
             wire = _Coalescing(stream)
             request = await trio_websocket.wrap_server_stream(nursery, wire)
@@ -221,7 +226,7 @@ class ConnectionServer:
 class _Coalescing(trio.abc.Stream):
     """A connection whose next two writes can be made one segment."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._held = b""
         self.hold = False

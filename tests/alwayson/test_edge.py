@@ -5,24 +5,29 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trustme
 
 from edge_tunnel import (
     ConfigError,
     Edge,
     EdgeConfig,
+    HttpProxy,
     LinkLost,
     LinkSettings,
     Notice,
     Secret,
     Server,
     Service,
+    TlsSettings,
     TunnelSettings,
     open_edge,
 )
@@ -614,6 +619,38 @@ async def test_a_service_that_refuses() -> None:
         assert (await on.event("tunnel_closed"))["reason"] == response.reason
 
 
+async def test_a_bug_met_by_one_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends that tunnel, with an answer, and nothing else."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    async with target(echo) as port, bench(port) as on:
+        with monkeypatch.context() as patch:
+            patch.setattr(tunnels, "connect_service", broken)
+            response = await on.device.start("device", "t1", port)
+        assert response == Response(Status.INTERNAL_ERROR, "internal error: ValueError")
+        tunnel = await on.open(port)
+        await tunnel.send(b"x")
+        assert await tunnel.receive(1) == b"x"
+
+
+@pytest.mark.slow
+async def test_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is answered after a moment all the same; the end of it is told as a command."""
+    monkeypatch.setattr(tunnels, "_CONNECT_TIMEOUT", 3.0)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # its queue is full
+            async with bench(port) as on:
+                assert await on.device.start("device", TID, port) == Response()
+                closed = await on.event("tunnel_closed")
+                assert "did not answer within 3 s" in str(closed["reason"])
+                assert await on.said() == ["DISCONNECT", "CANCEL"]
+
+
 async def test_a_server_without_a_socket_for_the_tunnel() -> None:
     """It said StartTunnel and refuses the socket: CANCEL, and the service is dropped."""
     ends = Ends()
@@ -746,6 +783,58 @@ async def test_a_server_that_does_not_read_holds_up_the_service() -> None:
             before = sent
             await trio.sleep(0.3)
         assert sent < 64 * 2**20
+
+
+@asynccontextmanager
+async def http_proxy(asked: list[bytes]) -> AsyncIterator[HttpProxy]:
+    """Takes CONNECT to anywhere, and remembers where."""
+
+    async def one(stream: trio.SocketStream) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some()
+        asked.append(head.split(b" ")[1])
+        host, _, port = asked[-1].decode().rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as far:
+            await stream.send_all(b"HTTP/1.1 200 fine\r\n\r\n")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_copy, stream, far, nursery.cancel_scope)
+                nursery.start_soon(_copy, far, stream, nursery.cancel_scope)
+
+    async with target(one) as port:
+        yield HttpProxy(host="127.0.0.1", port=port)
+
+
+async def _copy(one: trio.SocketStream, other: trio.SocketStream, scope: trio.CancelScope) -> None:
+    with suppress(trio.BrokenResourceError):
+        async for data in one:
+            await other.send_all(data)
+    scope.cancel()
+
+
+async def test_a_tunnels_socket_goes_the_way_of_the_main_one(tmp_path: Path) -> None:
+    """Through the same HTTP proxy, and verified by the same CA: the original had its own way."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server, asked = ConnectionServer(), list[bytes]()
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(server.tls)
+    with trio.fail_after(30):
+        async with target(echo) as port, http_proxy(asked) as proxy, connection_server(server):
+            config = config_of(
+                server,
+                port,
+                link=LinkSettings(retry_interval=0.1),
+                tls=TlsSettings(ca_file=str(tmp_path / "ca.pem")),
+                http_proxy=proxy,
+            )
+            async with open_edge(config):
+                device = await server.device()
+                assert (await device.start("device", TID, port)).ok
+                tunnel = await server.tunnel()
+                await tunnel.send(b"x")
+                assert await tunnel.receive(1) == b"x"
+    assert asked == [f"127.0.0.1:{server.port}".encode()] * 2
 
 
 # -- another configuration -------------------------------------------------------------------------

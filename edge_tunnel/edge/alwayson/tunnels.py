@@ -7,9 +7,10 @@ lost it; Java devices say yes and nothing more.) Only what is reached costs a se
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -23,11 +24,12 @@ from edge_tunnel.edge.alwayson.relay import End, Relay, drop, fit
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, connect_service
 from edge_tunnel.errors import LinkLost
-from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import GOING_AWAY, PlainTransport
 
 __all__ = ["Asker", "Tunnels"]
+
+_log = logging.getLogger("edge_tunnel.edge")
 
 _PATH: Final = "/Thingworx/WSTunnelServer/"
 
@@ -62,12 +64,13 @@ class _Open:
     start: StartTunnel
     service: Service
     relay: Relay | None = None
-    scope: trio.CancelScope | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Around all of it, until there is a relay."""
 
     def stop(self, end: End) -> None:
         if self.relay is not None:
             self.relay.stop(end)
-        elif self.scope is not None:
+        else:
             self.scope.cancel()
 
 
@@ -104,18 +107,18 @@ class Tunnels:
         if start.tid in self._open:
             answer(SUCCESS)
             return
-        service = self._offered.find_target(start.host, start.port)
-        refused = self._why_not(start, service)
-        if refused is not None or service is None:
-            assert refused is not None
-            self._say("stream_refused", thing, start, reason=refused.reason)
-            answer(refused)
+        found = self._find(start)
+        if isinstance(found, Response):
+            self._say("stream_refused", thing, start, reason=found.reason)
+            answer(found)
             return
-        tunnel = self._open[start.tid] = _Open(thing, start, service)
+        tunnel = self._open[start.tid] = _Open(thing, start, found)
         self._nursery.start_soon(self._run, asker, tunnel, _Once(answer))
 
-    def _why_not(self, start: StartTunnel, service: Service | None) -> Response | None:
+    def _find(self, start: StartTunnel) -> Service | Response:
+        """What is to be dialled, or why nothing is."""
         limit = self.config.tunnel.max_concurrent
+        service = self._offered.find_target(start.host, start.port)
         if start.type in ("udp", "serial", "file"):
             text = f"tunnels of the type {start.type} are not supported; tcp is"
             return Response(Status.INTERNAL_ERROR, text)  # as C devices answer
@@ -125,7 +128,7 @@ class Tunnels:
         if limit is not None and len(self._open) >= limit:
             text = f"the device takes {limit} tunnels at once (tunnel.max_concurrent)"
             return Response(Status.UNAVAILABLE, text)
-        return None
+        return service
 
     def complete(self, tid: str, reason: str) -> Response:
         """CompleteTunnel: it is over; if the server does not close its socket, we do."""
@@ -174,6 +177,10 @@ class Tunnels:
         self._say("tunnel_opened", tunnel.thing, tunnel.start)
         try:
             text = await self._open_and_relay(asker, tunnel, answer)
+        except Exception as error:  # noqa: BLE001 - a bug met by one tunnel is not everybody's end
+            _log.exception("a tunnel to %s failed", tunnel.service.name)
+            text = f"internal error: {type(error).__name__}"
+            answer(Response(Status.INTERNAL_ERROR, text))
         finally:
             del self._open[tunnel.start.tid]
             self._over.unpark_all()
@@ -181,9 +188,10 @@ class Tunnels:
 
     async def _open_and_relay(self, asker: Asker, tunnel: _Open, answer: _Once) -> str:
         """Returns how it ended."""
-        with trio.CancelScope() as tunnel.scope:
+        self._nursery.start_soon(_after, _SOON, answer)
+        with tunnel.scope:
             try:
-                sock = await self._reach(tunnel, answer)
+                sock = await connect_service(tunnel.service, _CONNECT_TIMEOUT)
             except Refusal as refusal:
                 self._say("stream_refused", tunnel.thing, tunnel.start, reason=refusal.text)
                 if not answer(Response(Status.BAD_GATEWAY, refusal.text)):
@@ -200,16 +208,6 @@ class Tunnels:
                 drop(sock)
         answer(Response(Status.UNAVAILABLE, "the tunnel was ended before it was open"))
         return "ended before it was open"
-
-    async def _reach(self, tunnel: _Open, answer: _Once) -> trio.SocketStream:
-        """The service. Raises Refusal."""
-        async with open_plain_nursery() as nursery:
-            nursery.start_soon(_after, _SOON, answer)
-            try:
-                sock = await connect_service(tunnel.service, _CONNECT_TIMEOUT)
-            finally:
-                nursery.cancel_scope.cancel()
-        return sock
 
     async def _relay(self, asker: Asker, tunnel: _Open, sock: trio.SocketStream) -> str:
         """Raises LinkLost: there was no socket for it."""
