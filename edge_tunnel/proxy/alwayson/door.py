@@ -65,6 +65,10 @@ class AlwaysOnDoor:
         finally:
             self.running = False
 
+    def review(self) -> None:
+        """Keys or policy have changed."""
+        self.front.review()
+
     async def close(self) -> None:
         """The node ends, and so do the streams. Remotes hear why before they hear goodbye."""
         tunnels = list(self.front.ends.tunnels)

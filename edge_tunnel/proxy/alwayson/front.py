@@ -63,6 +63,14 @@ class AlwaysOn:
         """The node ends: so do its streams, and everybody is told."""
         self.ends.close(Reason.SHUTTING_DOWN, "the node that has the device's connections ends")
 
+    def review(self) -> None:
+        """Rights have changed: tunnels whose service is not named any more end."""
+        self.ends.review(self._why_over)
+
+    def _why_over(self, thing: str, service: str) -> tuple[Reason, str] | None:
+        session = self.sessions.get(thing)  # None: it may come back
+        return None if session is None else session.why_not(thing, service)
+
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:
         """What a thing's services are: the policy's word counts before the node's own."""
         named = self.host.offers(thing)

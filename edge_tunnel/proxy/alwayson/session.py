@@ -275,7 +275,7 @@ class Session:
             self._on_link_frame(decode(message))
             self._react()
         elif self._link is not None:
-            self._ends.receive(tunnel, message, self._link.outlet, self._why_not)
+            self._ends.receive(tunnel, message, self._link.outlet, self.why_not)
 
     def _on_link_frame(self, frame: Frame) -> None:
         if isinstance(frame, Ping):
@@ -285,7 +285,6 @@ class Session:
         elif isinstance(frame, Unbound):
             self._on_unbound(frame)
         elif isinstance(frame, Services):
-            self._ends.review(frame.thing, self._why_not)
             self._tell_offer(frame.thing)
         elif isinstance(frame, Drain):
             self._leaving = True
@@ -328,7 +327,8 @@ class Session:
             names = offered(each.name for each in self._offers(thing))
             self._send(Offer(thing, names, self._ends.identity.fingerprint))
 
-    def _why_not(self, thing: str, service: str) -> tuple[Reason, str] | None:
+    def why_not(self, thing: str, service: str) -> tuple[Reason, str] | None:
+        """Why no tunnel to it is opened; None: it is."""
         if thing not in self.things:
             return Reason.NO_SUCH_THING, f"{thing} is not served here"
         if self.find(thing, service) is None:
