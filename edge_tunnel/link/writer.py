@@ -39,6 +39,7 @@ class Writer:
         self._outlet = outlet
         self._on_lost = on_lost
         self._flushing = False  # the transport has the rest of something
+        self._burst = 0  # bytes since the others had a turn
         self._ended = False
         self._ready = trio.lowlevel.ParkingLot()
         outlet.on_ready = self._on_ready
@@ -56,14 +57,17 @@ class Writer:
                 self.last_sent = trio.current_time()
             elif self._send_burst():
                 await self._ready.park()
+                self._burst = 0
             elif not self._flushing:
                 await trio.lowlevel.checkpoint()
+                self._burst = 0
 
     def _on_ready(self) -> None:
         if not self._flushing and not soon(self._send_now):
             self._ready.unpark_all()
 
     def _send_now(self) -> None:
+        self._burst = 0
         try:
             done = self._send_burst()
         except LinkLost as error:
@@ -74,12 +78,11 @@ class Writer:
 
     def _send_burst(self) -> bool:
         """Send what the transport takes at once. Returns whether that was all there is."""
-        sent = 0
-        while sent < _BURST and not self._flushing:
+        while self._burst < _BURST and not self._flushing:
             group, size = self._next_group()
             if not group:
                 return not self._ended
-            sent += size
+            self._burst += size
             self._flushing = not self._transport.send_now(group)
             self.last_sent = trio.current_time()
         return False
