@@ -223,7 +223,7 @@ MUTANTS = {
         "if not isinstance(frame, Open):",
     ),
     "a message is sent into the rest of another": Mutant(
-        "writer", "while self._burst < _BURST and not self._flushing:", "while self._burst < _BURST:", "link"
+        "writer", "_burst < _BURST and not self._flushing:", "_burst < _BURST:", "link"
     ),
     "a message follows the farewell": Mutant(
         "writer", "self._ended = message is self.farewell", "self._ended = False", "link"
