@@ -1,0 +1,171 @@
+"""What a message costs, counted: so that nothing gets slower and nobody notices.
+
+Times depend on the machine and on who else uses it; numbers of system calls, of turns of the
+scheduler and of copies do not. An edge, a node, a remote and a service in one process, over real
+sockets. A bound is what was counted when it was written, and a little room for what is done once in
+a while; who lowers the number lowers the bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+import edge_tunnel
+from edge_tunnel.link import eager
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.frames import MAX_DATA
+
+TRIPS = 200
+
+
+class Counts(trio.abc.Instrument):
+    """So many of each."""
+
+    def __init__(self) -> None:
+        self.of: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        self.of["turns"] += 1
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        self.of["polls"] += 1
+
+
+class CountedOs:
+    """The system calls of our sockets, counted."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def _counted(self, name: str, call: Callable[[], Any]) -> Any:
+        self._counts.of[name] += 1
+        return call()
+
+    def writev(self, fd: int, parts: Sequence[bytes | memoryview]) -> Any:
+        return self._counted("writes", lambda: os.writev(fd, parts))
+
+    def readv(self, fd: int, buffers: Sequence[memoryview]) -> Any:
+        return self._counted("reads", lambda: os.readv(fd, buffers))
+
+    def read(self, fd: int, size: int) -> Any:
+        return self._counted("reads", lambda: os.read(fd, size))
+
+
+@asynccontextmanager
+async def tunnel(*, encryption: bool) -> AsyncIterator[TunnelStream]:
+    """A stream to a service that sends back what it gets."""
+
+    async def echo(sock: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for data in sock:
+                await sock.send_all(data)
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            service = await nursery.start(trio.serve_tcp, echo, 0)
+            node = edge_tunnel.Node(
+                edge_tunnel.NodeSettings(name="node"), edge_tunnel.DevelopmentKey("k")
+            )
+            listeners = await nursery.start(node.serve, "127.0.0.1", 0)
+            port = listeners[0].socket.getsockname()[1]
+            config = edge_tunnel.EdgeConfig(
+                servers=(edge_tunnel.Server(host="127.0.0.1", port=port),),
+                app_key=edge_tunnel.Secret("k"),
+                things=("thing",),
+                services=(
+                    edge_tunnel.Service(
+                        name="echo", host="127.0.0.1", port=service[0].socket.getsockname()[1]
+                    ),
+                ),
+                link=edge_tunnel.LinkSettings(encrypted=False),
+            )
+            url = f"ws://127.0.0.1:{port}"
+            async with (
+                edge_tunnel.open_edge(config) as edge,
+                edge_tunnel.open_remote([url], "k", encryption=encryption) as remote,
+            ):
+                await edge.wait_bound()
+                yield await remote.open_stream("thing", "echo")
+            nursery.cancel_scope.cancel()
+
+
+async def pass_through(stream: TunnelStream, data: bytes) -> None:
+    """There and back."""
+    await stream.send_all(data)
+    left = len(data)
+    while left:
+        left -= len(await stream.receive_some(left))
+
+
+@pytest.mark.parametrize("encryption", [False, True])
+async def test_a_small_message(encryption: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There and back: one write and one read at each place that passes it on.
+
+    Five of each (remote, node, edge to the service; edge, node back), 9 turns of the scheduler, of
+    which 4 are the test's own and the service's, and 7 polls; a CREDIT now and then is the rest.
+    """
+    counts = Counts()
+    monkeypatch.setattr(eager, "os", CountedOs(counts))
+    async with tunnel(encryption=encryption) as stream:
+        for _ in range(20):
+            await pass_through(stream, bytes(64))
+        trio.lowlevel.add_instrument(counts)
+        counts.of.clear()
+        for _ in range(TRIPS):
+            await pass_through(stream, bytes(64))
+        trio.lowlevel.remove_instrument(counts)
+    each = {name: count / TRIPS for name, count in counts.of.items()}
+    assert 5 <= each["writes"] < 5.3, each
+    assert 5 <= each["reads"] < 5.3, each
+    assert each["turns"] < 9.5, each
+    assert each["polls"] < 7.5, each
+
+
+@pytest.mark.parametrize("encryption", [False, True])
+async def test_a_large_message(encryption: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 64 KiB there and back, one after another: counted are the calls for one of them.
+
+    On loopback a read or a write of that size is sometimes a part: hence the room.
+    """
+    counts = Counts()
+    monkeypatch.setattr(eager, "os", CountedOs(counts))
+    async with tunnel(encryption=encryption) as stream:
+        for _ in range(50):  # until frames have grown to their full size
+            await pass_through(stream, bytes(MAX_DATA))
+        trio.lowlevel.add_instrument(counts)
+        counts.of.clear()
+        for _ in range(TRIPS):
+            await pass_through(stream, bytes(MAX_DATA))
+        trio.lowlevel.remove_instrument(counts)
+    each = {name: count / TRIPS for name, count in counts.of.items()}
+    assert each["writes"] < 7, each
+    assert each["reads"] < 8, each
+    assert each["turns"] < 12, each
+
+
+@pytest.mark.parametrize("encryption", [False, True])
+async def test_the_memory_of_large_messages(encryption: bool) -> None:
+    """At most so many blocks exist at once, in an edge, a node and a remote together: what is kept
+    for a resume (half a window each way, until CREDIT comes), and a few on their way."""
+    async with tunnel(encryption=encryption) as stream:
+        for _ in range(50):
+            await pass_through(stream, bytes(MAX_DATA))
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            await pass_through(stream, bytes(MAX_DATA))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (peak - before) / MAX_DATA < 48
