@@ -71,6 +71,10 @@ _LAST_EPOCH: Final = 2**62
 _SILENCE_OF_LINK: Final = 3
 """Ping intervals of the link inside, which only a bug could silence."""
 
+_LAST_LOOK: Final = 0.05
+_LAST_LOOKS: Final = 20
+"""Seconds, and how often: one second in all, in which a killed device's tunnel sockets end."""
+
 _MAX_UNANSWERED: Final = 1024
 """Requests of ours whose answer is still listened to: a device need not answer any."""
 
@@ -195,7 +199,16 @@ class Session:
         try:
             await task()
         except (LinkLost, RemoteProtocolError) as error:
+            await self._let_streams_end()
             self.end(str(error))
+
+    async def _let_streams_end(self) -> None:
+        """A device that was killed loses its tunnel sockets as well, in the same moment: users see
+        a reset then, which nobody could tell them any more when the link is over."""
+        for _ in range(_LAST_LOOKS):
+            await trio.sleep(_LAST_LOOK)
+            if not self._ends.streams_of(set(self.things)):
+                return
 
     def end(self, why: str) -> None:
         """It is over; the first reason counts."""

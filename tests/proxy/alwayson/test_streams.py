@@ -343,6 +343,21 @@ async def test_the_main_socket_may_die(autojump_clock: trio.testing.MockClock) -
         assert len(device.starts) == 1
 
 
+async def test_a_killed_device(autojump_clock: trio.testing.MockClock) -> None:
+    """All its sockets end at once: users see a reset then, not when the tunnel's time is over."""
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING)
+        stream = await remote.open_stream(THING, "ssh")
+        await stream.send_all(b"before")
+        assert await stream.receive_some() == b"before"
+        assert device.main is not None
+        device.main.cut()
+        for socket in device.sockets.values():
+            socket.cut()
+        with trio.fail_after(3), pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+
+
 async def test_a_node_that_dies_takes_its_streams(autojump_clock: trio.testing.MockClock) -> None:
     """The remote sees a reset with a reason, never an end of file, although the device comes
     back."""
