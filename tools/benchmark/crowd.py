@@ -19,7 +19,7 @@ _STUCK: Final = 30.0
 
 
 def crowd(port: int, count: int, seconds: float) -> Figures:
-    """Round trips of 64 bytes on `count` connections, each sending again when its answer is there."""
+    """Round trips of 64 bytes on `count` connections, each with one under way at a time."""
     with _talking(port, count) as talking, select.epoll() as ready:
         for number in talking:
             ready.register(number, select.EPOLLIN)

@@ -90,7 +90,9 @@ def crowd(path: Path, scale: Scale) -> Figures:
         time.sleep(0.3)
         done = _load("crowd", path, 16, scale.seconds)
     beside = "16 streams beside bulk"
-    return _trip_figures(done, beside) | {f"64 B trip {beside}, slowest (us)": done["slowest"] * 1e6}
+    return _trip_figures(done, beside) | {
+        f"64 B trip {beside}, slowest (us)": done["slowest"] * 1e6
+    }
 
 
 def _trip_figures(done: Mapping[str, float], beside: str) -> Figures:

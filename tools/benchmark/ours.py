@@ -10,7 +10,6 @@ from typing import Final
 
 from benchmark.paths import Build, Opener, free_port
 from benchmark.processes import Process, python
-
 from edge_tunnel.testing.etcd import open_etcd
 
 __all__ = ["OURS", "command", "edge_and_remote", "member"]
@@ -80,7 +79,9 @@ def _adapted(node: int, front: int) -> str:
 
 
 def _one_server(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if not line.strip().startswith(("server b", "server c")))
+    return (
+        line for line in text.splitlines() if not line.strip().startswith(("server b", "server c"))
+    )
 
 
 def _node(build: Build, tls: str = "") -> int:
@@ -94,9 +95,7 @@ def edge_and_remote(
     """Both ends, on these ports of nodes."""
     edge = build.add(python("edge", "parts", "edge", for_edge, build.service, tls))
     edge.answer()
-    remote = build.add(
-        python("remote", "parts", "remote", for_remote or for_edge, tls, encryption)
-    )
+    remote = build.add(python("remote", "parts", "remote", for_remote or for_edge, tls, encryption))
     build.port = remote.answer()["port"]
 
 

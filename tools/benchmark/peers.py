@@ -118,7 +118,9 @@ def _chisel(build: Build) -> None:
     chisel, port = _found("chisel"), free_port()
     build.quiet("server", chisel, "server", "--reverse", "--host", HOST, "--port", port)
     forward = f"R:{HOST}:{build.port}:{HOST}:{build.service}"
-    build.quiet("client", chisel, "client", "--max-retry-interval", "200ms", f"{HOST}:{port}", forward)
+    build.quiet(
+        "client", chisel, "client", "--max-retry-interval", "200ms", f"{HOST}:{port}", forward
+    )
 
 
 def _frp(build: Build) -> None:

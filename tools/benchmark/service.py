@@ -1,6 +1,6 @@
 """The service at the end of every path. The first byte of a connection says what it wants:
 
-``d`` bytes without end, ``u`` count zeros until a byte that is none, and answer the count (8 bytes),
+``d`` bytes without end, ``u`` count zeros until a byte that is none, and answer the count, 8 bytes,
 ``e`` echo, ``c`` one byte back and close, ``i`` one byte back and stay open, idle.
 
 One thread accepts and answers what is short, so that a new connection costs as little as Python can
