@@ -21,6 +21,7 @@ _FRP: Final = "v0.61.1"
 def install_peers() -> int:
     """All that are missing; 0 if all are there then."""
     FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "package.json").write_text("{}")  # else npm goes up until it finds one
     for name, install in _INSTALL.items():
         if is_there(PEERS[name]):
             print(f"{name}: there")
@@ -89,4 +90,5 @@ _INSTALL: Final[dict[str, Callable[[], None]]] = {
     "frp": _frp,
     "rathole": _cargo("rathole"),
     "wstunnel": _cargo("wstunnel"),
+    "npm wstunnel": lambda: _run("npm", "install", "--no-audit", "--no-fund", "wstunnel@1.4.0"),
 }

@@ -58,9 +58,10 @@ def _two_nodes(build: Build) -> None:
 
 def member(etcd: str, name: str, *more: object) -> list[str]:
     """The command of a node of a cluster."""
-    advertise = f"127.0.0.1:{free_port()}"
-    options = ("--cluster", etcd, "--node-name", name, "--advertise", advertise, "--json")
-    return command("proxy", "--listen", "127.0.0.1:0", *options, *more)
+    options = ("--cluster", etcd, "--node-name", name, "--json", *more)
+    if "--advertise" not in more:
+        options = (*options, "--advertise", f"127.0.0.1:{free_port()}")
+    return command("proxy", "--listen", "127.0.0.1:0", *options)
 
 
 def _haproxy(build: Build) -> None:

@@ -22,7 +22,7 @@ _PAGE: Final = DOCS / "performance.md"
 _KEPT: Final = DOCS / "performance.json"
 
 
-def surroundings(paths: Sequence[str]) -> dict[str, str]:
+def surroundings(paths: Sequence[str] = ()) -> dict[str, str]:
     """Load, machine, versions and commit."""
     packages = ("trio", "trio-websocket", "wsproto", "websockets", "msgpack", "cryptography")
     versions = [f"{name} {version(name)}" for name in packages]

@@ -1,10 +1,17 @@
-"""Our three processes, each a small program through the public SDK.
+"""Our processes, each a small program through the public SDK: ``python -m benchmark.parts ...``
 
-``python -m benchmark.parts node PORT [TLS] | edge NODE_PORT SERVICE_PORT [TLS] |
-remote NODE_PORT [TLS] | relay PORT | edges NODE_PORT COUNT``. TLS is a folder of ``edge-tunnel
-tls init``; without it links are plain. Each prints a line of JSON when it serves; `edges` is many
-idle edges in one process, of which all but the first wait for a line on stdin; `relay` is trio and
-nothing of ours.
+::
+
+    node PORT [TLS]                   edge NODE_PORT SERVICE_PORT [TLS]
+    remote NODE_PORT [TLS]            relay PORT
+    edges NODE_PORT COUNT             crowd NODE_PORT TUNNELS STREAMS
+    many_edges NODE_PORT SERVICE_PORT COUNT
+    many_remotes NODE_PORT COUNT
+
+TLS is a folder of ``edge-tunnel tls init``; without it links are plain. Each prints a line of JSON
+when it serves. `edges` are idle, in one process, and all but the first wait for a line on stdin; so
+does `crowd`, a remote with many idle tunnels and streams. `many_edges` and `many_remotes` are pairs
+in two processes. `relay` is trio and nothing of ours.
 """
 
 from __future__ import annotations
@@ -21,11 +28,15 @@ from typing import Final
 import trio
 
 import edge_tunnel
+from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.config import NodeTls
 from edge_tunnel.proxy.tls import files_of, server_context
 
 HOST: Final = "127.0.0.1"
 KEY: Final = "benchmark"
+
+_PER_TUNNEL: Final = 1000
+"""Streams; an edge allows 1,024."""
 
 
 def say(**what: object) -> None:
@@ -35,7 +46,13 @@ def say(**what: object) -> None:
 
 async def node(port: int = 0, tls: str = "") -> None:
     """A proxy node."""
-    settings = edge_tunnel.NodeSettings(name="benchmark")
+    allow_open_files(20_000)
+    settings = edge_tunnel.NodeSettings(
+        name="benchmark",
+        # a fleet comes from one address here, and no faster than a core can greet it
+        max_unauthenticated_per_source=0,
+        admission_rate=1000.0,
+    )
     served = edge_tunnel.Node(settings, edge_tunnel.DevelopmentKey(KEY))
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(served.serve, HOST, port, _shown(tls))
@@ -52,6 +69,7 @@ def _shown(tls: str) -> Callable[[], ssl.SSLContext] | None:
 
 async def edge(node_port: int, service_port: int, tls: str = "") -> None:
     """An edge with one thing and one service."""
+    allow_open_files(20_000)
     service = edge_tunnel.Service(name="service", host=HOST, port=service_port)
     async with edge_tunnel.open_edge(_config(node_port, "thing", service, tls=tls)) as opened:
         await opened.wait_bound()
@@ -93,6 +111,55 @@ async def relay(target: int) -> None:
         say(port=listeners[0].socket.getsockname()[1])
 
 
+async def many_edges(node_port: int, service_port: int, count: int) -> None:
+    """Edges with links of their own, each with one thing and the one service."""
+    service = edge_tunnel.Service(name="service", host=HOST, port=service_port)
+    async with AsyncExitStack() as stack:
+        for number in range(count):
+            config = _config(node_port, f"thing-{number}", service)
+            opened = await stack.enter_async_context(edge_tunnel.open_edge(config))
+            await opened.wait_bound()
+        say(bound=count)
+        await trio.sleep_forever()
+
+
+async def many_remotes(node_port: int, count: int) -> None:
+    """Remotes with links of their own, each with a port for the thing of its number."""
+    url, ports = f"ws://{HOST}:{node_port}", []
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        for number in range(count):
+            opened = await stack.enter_async_context(edge_tunnel.open_remote([url], KEY))
+            _, port = await nursery.start(opened.forward, f"thing-{number}", "service")
+            await opened.open_tunnel(f"thing-{number}", "service")
+            ports.append(port)
+        say(ports=ports)
+        await trio.sleep_forever()
+
+
+async def crowd(node_port: int, tunnels: int, streams: int) -> None:
+    """A remote with idle tunnels, and idle streams in tunnels of their own."""
+    allow_open_files(20_000)
+    url = f"ws://{HOST}:{node_port}"
+    async with edge_tunnel.open_remote([url], KEY, encryption=False) as opened:
+        await opened.open_tunnel("thing", "service")
+        say(open=0)
+        await trio.to_thread.run_sync(sys.stdin.readline)
+        for _ in range(tunnels):
+            opened._by_name.clear()  # noqa: SLF001 - it would give us the one that is open
+            await opened.open_tunnel("thing", "service")
+        kept = []
+        for number in range(streams):
+            if number % _PER_TUNNEL == 0:
+                opened._by_name.clear()  # noqa: SLF001
+            stream = await opened.open_stream("thing", "service")
+            await stream.send_all(b"i")
+            await stream.receive_some(1)
+            kept.append(stream)
+        say(open=tunnels + len(kept))
+        await trio.sleep_forever()
+
+
 async def edges(node_port: int, count: int) -> None:
     """Many idle edges."""
     async with AsyncExitStack() as stack:
@@ -127,7 +194,8 @@ def _config(
 def main() -> None:
     """One part, as the command line says."""
     parts: dict[str, Callable[..., Awaitable[None]]]
-    parts = {each.__name__: each for each in (node, edge, remote, relay, edges)}
+    known = (node, edge, remote, relay, edges, crowd, many_edges, many_remotes)
+    parts = {each.__name__: each for each in known}
     trio.run(parts[sys.argv[1]], *(int(w) if w.isdigit() else w for w in sys.argv[2:]))
 
 

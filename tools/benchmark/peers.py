@@ -6,6 +6,7 @@ A program is looked for in `.bench-peers` (see `install`), and then on the PATH.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import shutil
@@ -37,12 +38,11 @@ class Peer:
 
 
 def find(program: str) -> str | None:
-    """Where a program is; None: nowhere."""
-    folders = [FOLDER / "bin", FOLDER / "node_modules" / ".bin", "/usr/sbin"]
-    own = os.pathsep.join(map(str, folders[:2]))
-    return shutil.which(program, path=own) or shutil.which(
-        program, path=os.pathsep.join((os.environ["PATH"], str(folders[2])))
-    )
+    """Where a program is; None: nowhere. ``npm:`` in front: one that npm has installed for us."""
+    if program.startswith("npm:"):
+        return shutil.which(program[4:], path=str(FOLDER / "node_modules" / ".bin"))
+    places = (str(FOLDER / "bin"), os.environ["PATH"], "/usr/sbin")
+    return shutil.which(program, path=os.pathsep.join(places))
 
 
 def _found(program: str) -> str:
@@ -59,8 +59,12 @@ def is_there(peer: Peer) -> bool:
 
 def version(peer: Peer) -> str:
     """What the program says of itself: the first number with a dot in it."""
+    program = peer.programs[0]
+    if program.startswith("npm:"):
+        said = (FOLDER / "node_modules" / program[4:] / "package.json").read_text()
+        return str(json.loads(said)["version"])
     asked = subprocess.run(
-        [_found(peer.programs[0]), peer.version], capture_output=True, text=True, check=False
+        [_found(program), peer.version], capture_output=True, text=True, check=False
     )
     numbers = re.search(_VERSION, asked.stdout + asked.stderr)
     return numbers.group() if numbers else "of unknown version"
@@ -152,6 +156,14 @@ def _wstunnel(build: Build) -> None:
     build.quiet("client", wstunnel, "client", "-R", forward, url)
 
 
+def _npm_wstunnel(build: Build) -> None:
+    """Another program of that name."""
+    wstunnel, port = _found("npm:wstunnel"), free_port()
+    build.quiet("server", wstunnel, "-s", f"{HOST}:{port}")
+    forward = f"{HOST}:{build.port}:{HOST}:{build.service}"
+    build.quiet("client", wstunnel, "-t", forward, f"ws://{HOST}:{port}")
+
+
 _RATHOLE: Final = """\
 [{role}]
 {where} = "127.0.0.1:{port}"
@@ -179,5 +191,6 @@ PEERS: Final[dict[str, Peer]] = {
     "chisel": Peer(_chisel, "SSH channels in one WebSocket", ("chisel",)),
     "frp": Peer(_frp, "yamux in one WebSocket", ("frps", "frpc")),
     "wstunnel": Peer(_wstunnel, "one WebSocket each", ("wstunnel",)),
+    "npm wstunnel": Peer(_npm_wstunnel, "one WebSocket each", ("npm:wstunnel",)),
     "rathole": Peer(_rathole, "one TCP each", ("rathole",)),
 }

@@ -76,6 +76,10 @@ class Process:
         self._popen.kill()
         self._popen.communicate()
 
+    def children(self) -> list[int]:
+        """The processes that it has started and that still run."""
+        return list(_family(self.pid))[1:]
+
     def cpu(self) -> float:
         """Seconds of processor that the process and those below it have used."""
         return sum(_cpu_ticks(pid) for pid in _family(self.pid)) / _TICK
