@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path as File
@@ -19,6 +20,7 @@ from benchmark.plots import plot_run
 from benchmark.processes import Failed, python, started
 from benchmark.report import markdown, tables
 from benchmark.sockets import Figures
+from benchmark.studies import study_growth, study_workers
 
 PATHS: dict[str, Opener] = {name: peer.opener for name, peer in PEERS.items()} | OURS
 _QUICK_PATHS = ["trio floor", "sealed"]
@@ -28,8 +30,14 @@ _QUICK_MEASURES = ["bulk", "trips", "busy-trips", "connections"]
 def main() -> int:
     """Measure, print, and say by the exit code whether every measurement could be made."""
     options = _options()
+    # an installed package has its byte code; compiling it costs each process a second and 2 MiB
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if options.install_peers:
         return install_peers()
+    if options.growth:
+        return study_growth(options.growth, options.seconds, write=options.write)
+    if options.workers:
+        return study_workers(options.workers, options.rounds, options.seconds, write=options.write)
     about = surroundings(options.path)  # the load of before counts, not that of our own doing
     results = _measure(options)
     about |= {"run": f"{options.rounds} rounds of {options.seconds:g} s"}
@@ -52,6 +60,10 @@ def _options() -> argparse.Namespace:
     text = "about 30 s; says what got worse than noise since the committed figures (exit code 1)"
     add("--quick", action="store_true", help=text)
     add("--install-peers", action="store_true", help="into .bench-peers, with apt, go and cargo")
+    text = "instead: what one message costs with 1, 100 and N links, tunnels, streams (10,000)"
+    add("--growth", type=int, nargs="?", const=10_000, metavar="N", help=text)
+    text = "instead: what N workers of `edge-tunnel proxy` carry, compared with one"
+    add("--workers", type=int, metavar="N", help=text)
     add("--rounds", type=int, help="rounds over everything (default 5, quick 2)")
     add("--seconds", type=float, help="of each measurement (default 1, quick 0.4)")
     add("--idle", type=int, default=500, help="idle links and streams (500)")

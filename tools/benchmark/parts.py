@@ -35,8 +35,11 @@ from edge_tunnel.proxy.tls import files_of, server_context
 HOST: Final = "127.0.0.1"
 KEY: Final = "benchmark"
 
-_PER_TUNNEL: Final = 1000
-"""Streams; an edge allows 1,024."""
+_PER_LINK: Final = 1000
+"""Tunnels, and streams in one tunnel: 1,024 are allowed of both."""
+
+_kept: Final[list[object]] = []
+"""What nobody closes."""
 
 
 def say(**what: object) -> None:
@@ -138,26 +141,44 @@ async def many_remotes(node_port: int, count: int) -> None:
 
 
 async def crowd(node_port: int, tunnels: int, streams: int) -> None:
-    """A remote with idle tunnels, and idle streams in tunnels of their own."""
+    """Remotes with idle tunnels, and with idle streams in tunnels of their own."""
     allow_open_files(20_000)
-    url = f"ws://{HOST}:{node_port}"
-    async with edge_tunnel.open_remote([url], KEY, encryption=False) as opened:
-        await opened.open_tunnel("thing", "service")
-        say(open=0)
-        await trio.to_thread.run_sync(sys.stdin.readline)
-        for _ in range(tunnels):
-            opened._by_name.clear()  # noqa: SLF001 - it would give us the one that is open
+    say(open=0)
+    await trio.to_thread.run_sync(sys.stdin.readline)
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        links = [
+            await stack.enter_async_context(
+                edge_tunnel.open_remote([f"ws://{HOST}:{node_port}"], KEY, encryption=False)
+            )
+            for _ in range(-(-(tunnels + streams) // _PER_LINK))
+        ]
+        async with trio.open_nursery() as opening:
+            for number, opened in enumerate(links):
+                left = partial(min, _PER_LINK)
+                first = number * _PER_LINK
+                opening.start_soon(_open_tunnels, opened, max(0, left(tunnels - first)))
+                opening.start_soon(_open_streams, opened, max(0, left(streams - first)))
+        say(open=tunnels + streams)
+        nursery.start_soon(trio.sleep_forever)
+
+
+async def _open_tunnels(opened: edge_tunnel.Remote, count: int) -> None:
+    while count:
+        opened._by_name.clear()  # noqa: SLF001 - it would give us the one that is open
+        try:
             await opened.open_tunnel("thing", "service")
-        kept = []
-        for number in range(streams):
-            if number % _PER_TUNNEL == 0:
-                opened._by_name.clear()  # noqa: SLF001
-            stream = await opened.open_stream("thing", "service")
-            await stream.send_all(b"i")
-            await stream.receive_some(1)
-            kept.append(stream)
-        say(open=tunnels + len(kept))
-        await trio.sleep_forever()
+        except edge_tunnel.TunnelEnded:  # a node takes only so many a second from one link
+            await trio.sleep(0.5)
+        else:
+            count -= 1
+
+
+async def _open_streams(opened: edge_tunnel.Remote, count: int) -> None:
+    for _ in range(count):
+        stream = await opened.open_stream("thing", "service")
+        _kept.append(stream)
+        await stream.send_all(b"i")
+        await stream.receive_some(1)
 
 
 async def edges(node_port: int, count: int) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmark.figures import Results, median
+from benchmark.growth import Point
 from benchmark.targets import BUSY, IDLE
 
-__all__ = ["plot_run", "save"]
+__all__ = ["plot_growth", "plot_run"]
 
 _OURS: Final = {"plain", "sealed", "TLS", "two nodes", "HAProxy"}
 _PANELS: Final = {
@@ -34,7 +35,7 @@ def plot_run(results: Results, paths: Sequence[str], to: Path) -> None:
         axes.set_title(title, fontsize=10)
         if log:
             axes.set_xscale("log")
-    save(figure, to)
+    _save(figure, to)
 
 
 def _bars(axes: Any, results: Results, paths: Sequence[str], name: str) -> None:
@@ -47,7 +48,27 @@ def _bars(axes: Any, results: Results, paths: Sequence[str], name: str) -> None:
     axes.tick_params(labelsize=8)
 
 
-def save(figure: Any, to: Path) -> None:
+def plot_growth(points: Sequence[Point], to: Path) -> None:
+    """A line for each dimension, over how many there are. Raises ImportError."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    titles = {"cpu_us": "processor time for each message (us)", "calls": "system calls"}
+    for number, (what, title) in enumerate(titles.items(), start=1):
+        axes = figure.add_subplot(1, 2, number)
+        for dimension in dict.fromkeys(point.dimension for point in points):
+            mine = [point for point in points if point.dimension == dimension]
+            values = [getattr(point, what) for point in mine]
+            if None not in values:
+                axes.plot([point.count for point in mine], values, marker="o", label=dimension)
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"at the node: {title}", fontsize=10)
+        axes.legend(fontsize=8)
+    _save(figure, to)
+
+
+def _save(figure: Any, to: Path) -> None:
     """As SVG; the same figures make the same file."""
     import matplotlib as mpl  # noqa: PLC0415
 
