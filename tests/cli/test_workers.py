@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -137,12 +138,22 @@ class Parent:
     """With two workers that only wait."""
 
     def __init__(self, **options: bool) -> None:
+        self.too_late = False
         self.popen = subprocess.Popen(
             [sys.executable, "-c", PARENT, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # so that all can be ended at once
         )
+
+    def give_up(self) -> None:
+        self.too_late = True
+        self.kill_all()
+
+    def kill_all(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
 
     def event(self, name: str) -> dict[str, Any]:
         assert self.popen.stdout is not None
@@ -163,16 +174,20 @@ class Parent:
         """Once no worker holds our pipe any more."""
         assert self.popen.stdout is not None
         self.popen.stdout.read()
+        assert not self.too_late, "they did not end"
         return self.popen.wait(10)
 
 
 @contextmanager
 def parent(**options: bool) -> Iterator[Parent]:
     started = Parent(**options)
+    deadline = threading.Timer(20.0, started.give_up)
+    deadline.start()
     try:
         yield started
     finally:
-        started.popen.kill()
+        deadline.cancel()
+        started.kill_all()
         started.popen.communicate(timeout=10)
 
 

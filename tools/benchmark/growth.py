@@ -27,7 +27,7 @@ DIMENSIONS: Final = ("links", "tunnels", "streams")
 _PER_CROWD: Final = 5000
 """Edges in one process."""
 
-_PATIENCE: Final = 300.0
+_PATIENCE: Final = 900.0
 """Seconds for a crowd to be there."""
 
 
@@ -52,7 +52,9 @@ def grow(service: int, counts: Sequence[int], seconds: float) -> Iterator[Point]
     for dimension in DIMENSIONS:
         for count in counts:
             print(f"{count} {dimension} ...", file=sys.stderr)
-            yield _point(service, dimension, count, seconds)
+            point = _point(service, dimension, count, seconds)
+            print(point, file=sys.stderr)
+            yield point
 
 
 def _point(service: int, dimension: str, count: int, seconds: float) -> Point:

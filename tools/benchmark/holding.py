@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,9 @@ _SETTLE: Final = 10.0
 
 def hold(service: int, edges: int, tunnels: int) -> list[Verdict]:
     """So many idle edges, so many idle tunnels, one idle edge process: what they cost."""
-    return [*_edges(edges), *_tunnels(service, tunnels), *_edge_process()]
+    verdicts = [*_edge_process(), *_tunnels(service, tunnels), *_edges(edges)]
+    print(verdicts, file=sys.stderr)
+    return verdicts
 
 
 def _edges(count: int) -> list[Verdict]:
