@@ -21,7 +21,15 @@ from typing import Final
 
 from benchmark.processes import Failed, Process, python, started
 
-__all__ = ["DIMENSIONS", "Point", "crowd_of_edges", "grow", "run_time", "small_crowd"]
+__all__ = [
+    "DIMENSIONS",
+    "Point",
+    "crowd_of_edges",
+    "grow",
+    "run_time",
+    "share_of_processor",
+    "small_crowd",
+]
 
 DIMENSIONS: Final = ("links", "tunnels", "streams")
 _PER_CROWD: Final = 5000
@@ -38,7 +46,10 @@ class Point:
     dimension: str
     count: int
     cpu_us: float
-    """Of the node's processor time, for one message."""
+    """Of the node's processor time, for one message: without what it uses when nothing passes."""
+
+    idle_share: float
+    """Of a processor, that the node uses when nothing passes."""
 
     calls: float | None
     """System calls of the node, for one message; None: there is no strace."""
@@ -72,8 +83,9 @@ def _point(service: int, dimension: str, count: int, seconds: float) -> Point:
             tunnels, streams = (count - 1, 0) if dimension == "tunnels" else (0, count - 1)
             stack.enter_context(small_crowd(node_port, tunnels, streams))
         time.sleep(1.0)
-        cpu = _cpu_of_messages(node, port, seconds)
-        return Point(dimension, count, cpu, _calls(node, port, seconds), node.memory())
+        idle = share_of_processor(node, seconds)
+        cpu = _cpu_of_messages(node, port, seconds, idle)
+        return Point(dimension, count, cpu, idle, _calls(node, port, seconds), node.memory())
 
 
 @contextmanager
@@ -111,16 +123,24 @@ def _edges(node_port: int, first: int, count: int, ping: float) -> Process:
         "urls": [f"ws://127.0.0.1:{node_port}"],
         "key": "benchmark",
         "ping": ping,
-        "within": count / 500,
+        "within": count / 200,  # a core greets no more beside the pings of those that are there
     }
     command = (sys.executable, "-m", "stampede.edges", json.dumps(options))
     return Process(f"edges from {first}", *command)
 
 
-def _cpu_of_messages(node: Process, port: int, seconds: float) -> float:
-    before = run_time(node.pid)
+def share_of_processor(process: Process, seconds: float) -> float:
+    """What it uses of one, over a time."""
+    start, before = time.monotonic(), run_time(process.pid)
+    time.sleep(seconds)
+    return (run_time(process.pid) - before) / 1e9 / (time.monotonic() - start)
+
+
+def _cpu_of_messages(node: Process, port: int, seconds: float, idle: float) -> float:
+    start, before = time.monotonic(), run_time(node.pid)
     done = _trips(port, seconds)
-    return (run_time(node.pid) - before) / done / 1000
+    took = time.monotonic() - start
+    return ((run_time(node.pid) - before) / 1000 - idle * took * 1e6) / done
 
 
 def _trips(port: int, seconds: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmark.growth import crowd_of_edges, run_time, small_crowd
+from benchmark.growth import crowd_of_edges, share_of_processor, small_crowd
 from benchmark.ours import command
 from benchmark.processes import Process, python, started
 from benchmark.targets import Verdict
@@ -43,7 +43,7 @@ def _edges(count: int) -> list[Verdict]:
         before = node.rollup("Pss")
         with crowd_of_edges(port, count, ping=KEEP_ALIVE):
             time.sleep(_SETTLE)
-            share = _share(node)
+            share = share_of_processor(node, _WATCHED)
             memory = node.rollup("Pss")
     mib = memory / MIB
     grown = f"{(memory - before) / count / 1024:.1f} KiB each"
@@ -51,12 +51,6 @@ def _edges(count: int) -> list[Verdict]:
         _at_most(f"node with {count:,} idle edges, memory (PSS, MiB; {grown})", mib, 400.0),
         _at_most(f"node with {count:,} idle edges, processor (%)", 100 * share, 5.0),
     ]
-
-
-def _share(process: Process) -> float:
-    start, before = time.monotonic(), run_time(process.pid)
-    time.sleep(_WATCHED)
-    return (run_time(process.pid) - before) / 1e9 / (time.monotonic() - start)
 
 
 def _tunnels(service: int, count: int) -> list[Verdict]:

@@ -52,9 +52,9 @@ async def node(port: int = 0, tls: str = "") -> None:
     allow_open_files(20_000)
     settings = edge_tunnel.NodeSettings(
         name="benchmark",
-        # a fleet comes from one address here, and no faster than a core can greet it
+        # a fleet comes from one address here, and faster than the default allows
         max_unauthenticated_per_source=0,
-        admission_rate=1000.0,
+        admission_rate=250.0,
     )
     served = edge_tunnel.Node(settings, edge_tunnel.DevelopmentKey(KEY))
     async with trio.open_nursery() as nursery:

@@ -44,6 +44,8 @@ def _growth_table(points: list[Point], counts: list[int]) -> str:
         rows.append(
             [f"processor time with as many {dimension} (us)", *_row(p.cpu_us for p in mine)]
         )
+        shares = (f"{100 * point.idle_share:.1f}" for point in mine)
+        rows.append([f"processor with as many idle {dimension} (%)", *shares, ""])
         if all(point.calls is not None for point in mine):
             calls = (point.calls or 0.0 for point in mine)
             rows.append([f"system calls with as many {dimension}", *_row(calls)])
