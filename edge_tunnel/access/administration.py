@@ -25,7 +25,7 @@ from edge_tunnel.access.keys import (
 from edge_tunnel.access.patterns import name_problem
 from edge_tunnel.access.policy import Policy
 from edge_tunnel.access.policy_diff import differences
-from edge_tunnel.access.policy_reader import read_policy
+from edge_tunnel.access.readings import read_aside
 from edge_tunnel.access.rights import Denial, Principal
 from edge_tunnel.access.state import (
     HEAD,
@@ -178,10 +178,10 @@ class Administration:
         before = self._state.version
         if before != expected:
             raise Conflict(_somebody_was_faster(before, expected))
-        found = read_policy(text)
+        found = await read_aside(text)
         if found.policy is None:
             raise ConfigFileError(found.findings)
-        changes = differences(self._policy_of(before), found.policy)
+        changes = differences(await self._policy_of(before), found.policy)
         pushed = PushedPolicy(
             version=before + 1,
             text=text,
@@ -211,10 +211,10 @@ class Administration:
         except Conflict:
             raise Conflict(_somebody_was_faster(pushed.version, before)) from None
 
-    def _policy_of(self, version: int) -> Policy:
+    async def _policy_of(self, version: int) -> Policy:
         """What a version says, as far as it is understood here."""
         pushed = self._state.history.get(version)
-        found = None if pushed is None else read_policy(pushed.text).policy
+        found = None if pushed is None else (await read_aside(pushed.text)).policy
         return Policy() if found is None else found
 
     async def rollback(self, version: int, expected: int, actor: KeyRecord) -> Pushed:

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import trio
+
 from edge_tunnel.access.certificates import names_of
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
 from edge_tunnel.access.keys import KeyRecord, alive, find, record_of
 from edge_tunnel.access.patterns import exactly, matches
+from edge_tunnel.access.readings import read_aside
 from edge_tunnel.access.rights import (
     Authority,
     Credentials,
@@ -54,7 +57,14 @@ _OVER: Final = Denial(reason=Reason.NOT_AUTHORISED, text="this access is over, o
 _NOT_YOUR_THING: Final = Denial(
     reason=Reason.NOT_AUTHORISED, text="this key or certificate is not for a thing of this name"
 )
+_ONLY_LISTS: Final = Denial(
+    reason=Reason.NOT_AUTHORISED,
+    text="an administrator's key lists, and opens nothing: use a user's key",
+)
 
+_LINKED_AS: Final = frozenset({("edge", "edge"), ("remote", "remote"), ("admin", "remote")})
+"""Roles of keys, and as what they may link. An administrator is no user, whatever his name is: his
+principal has a role of its own, which no rule of a policy is about."""
 
 _MAX_SIGHTS: Final = 1000
 """Users of whom it is kept what they may see; more of them cost time, not memory."""
@@ -84,12 +94,29 @@ class PolicyAuthority(Authority):
         self.sessions = Sessions(store, now)
         self._sights: dict[str, Sight] = {}  # by user
         self._first = _first_admin(settings)
+        self._reads = False  # `run` does; before that there is nothing that could be held up
+        self._something_to_read = trio.Event()
         store.on_change = self._look
         self._look()
 
     def _look(self) -> None:
-        if self.store.why_not_ready is None and self.state.update(self.store.rows):
+        if self.store.why_not_ready is not None:
+            return
+        if self.state.update(self.store.rows, patient=self._reads):
             self.on_change()
+        if self.state.unread is not None:
+            self._something_to_read.set()
+
+    async def _read(self) -> None:
+        """Read large policies as they come; the one before is in force until then."""
+        while True:
+            await self._something_to_read.wait()
+            self._something_to_read = trio.Event()
+            while (text := self.state.unread) is not None:
+                await read_aside(text)
+                if text == self.state.unread:
+                    self.state.take()
+                    self.on_change()
 
     def why_not_ready(self) -> str | None:
         return self.store.why_not_ready or self.state.trouble
@@ -120,10 +147,10 @@ class PolicyAuthority(Authority):
 
     def _by_key(self, key: str, role: str) -> Principal | None:
         record = self.holder(key)
-        if record is None or record.role != role:
+        if record is None or (record.role, role) not in _LINKED_AS:
             return None
         return Principal(
-            role=role,
+            role=record.role,
             name=record.name,
             via=f"key {record.id}",
             until=record.expires,
@@ -235,6 +262,8 @@ class PolicyAuthority(Authority):
             return Denial(reason=Reason.SHUTTING_DOWN, text=unready)
         if self.still(principal) is not None:
             return NOT_FOR_YOU
+        if principal.role == "admin":
+            return _ONLY_LISTS
         principal = replace(principal, until=self.ends(principal))
         return decide(self.state.policy, principal, thing, service, self.now())
 
@@ -250,12 +279,20 @@ class PolicyAuthority(Authority):
         self.sessions.remember(tunnel, Start(began, user), session)
 
     async def run(self) -> None:
-        await self.sessions.run()
+        self._reads = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.sessions.run)
+                nursery.start_soon(self._read)
+        finally:
+            self._reads = False
 
     def may_see(self, principal: Principal, thing: str) -> bool:
         """By the last policy that was understood here, as all that lives already."""
-        if principal.role != "remote" or self.still(principal) is not None:
+        if principal.role == "edge" or self.still(principal) is not None:
             return False
+        if principal.role == "admin":
+            return True
         if principal.scope is not None:
             policy, now = self.state.policy, self.now()
             own = thing == principal.scope[0]

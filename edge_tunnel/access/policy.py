@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Final
 
-from edge_tunnel.access.patterns import matches
+from edge_tunnel.access.patterns import is_pattern, matches
 from edge_tunnel.access.rights import ServiceOffer
 
 __all__ = ["FORMAT", "LIMITS", "Allow", "Limits", "OfferRule", "Policy", "most_generous"]
@@ -67,10 +68,6 @@ class Allow:
         """Whether it is about this user, and in force now."""
         return (self.until is None or now < self.until) and matches(user, self.users)
 
-    def about(self, user: str, thing: str, now: float) -> bool:
-        """Whether it gives this user anything on this thing now."""
-        return self.is_for(user, now) and matches(thing, self.things)
-
 
 @dataclass(frozen=True, kw_only=True)
 class OfferRule:
@@ -96,9 +93,28 @@ class Policy:
     groups: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict, hash=False)
     """``users`` and ``things``, by name: for people; the rules need them no more."""
 
+    def rules_of(self, user: str, now: float) -> list[Allow]:
+        """The rules about this user that are in force now."""
+        named, others = self._by_user
+        return [rule for rule in (*named.get(user, ()), *others) if rule.is_for(user, now)]
+
     def rules_for(self, user: str, thing: str, now: float) -> list[Allow]:
         """The rules that give this user anything on this thing now."""
-        return [rule for rule in self.allows if rule.about(user, thing, now)]
+        return [rule for rule in self.rules_of(user, now) if matches(thing, rule.things)]
+
+    @cached_property
+    def _by_user(self) -> tuple[Mapping[str, list[Allow]], list[Allow]]:
+        """Rules for users by their names alone, and those with patterns. After each push all that
+        lives is judged again: of a thousand rules a tunnel should meet its user's."""
+        named: dict[str, list[Allow]] = {}
+        others: list[Allow] = []
+        for rule in self.allows:
+            if any(map(is_pattern, rule.users)):
+                others.append(rule)
+            else:
+                for user in set(rule.users):
+                    named.setdefault(user, []).append(rule)
+        return named, others
 
     def offers_of(self, thing: str) -> tuple[ServiceOffer, ...]:
         """The services of a thing. Of two with one name the first one."""

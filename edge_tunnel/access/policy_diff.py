@@ -24,8 +24,9 @@ def differences(old: Policy, new: Policy) -> tuple[str, ...]:
 
 def _changed(old: Iterable[str], new: Iterable[str]) -> Iterator[str]:
     before, after = list(old), list(new)
-    yield from (f"- {line}" for line in before if line not in set(after))
-    yield from (f"+ {line}" for line in after if line not in set(before))
+    gone, come = set(before) - set(after), set(after) - set(before)
+    yield from (f"- {line}" for line in before if line in gone)
+    yield from (f"+ {line}" for line in after if line in come)
 
 
 def _allow(rule: Allow) -> str:

@@ -61,10 +61,13 @@ class Principal:
     """Who an endpoint is, once it was admitted."""
 
     role: str
-    """``edge`` or ``remote``."""
+    """``edge`` or ``remote``; ``admin`` for a remote that may list all, and open nothing."""
 
     name: str
     """A user's name, or a device's."""
+
+    shared: bool = False
+    """Everybody has this name (development mode): what is counted is counted for each link."""
 
     via: str
     """What proved it, for the audit: ``key 1f3a9c20``, ``certificate``, ``ticket 77ab01fe``."""
@@ -206,7 +209,8 @@ class DevelopmentKey(Authority):
 
     async def admit(self, credentials: Credentials) -> Principal | Denial:
         if hmac.compare_digest(credentials.key.encode(), self._key):
-            return Principal(role=credentials.role, name=credentials.role, via="development key")
+            role = credentials.role
+            return Principal(role=role, name=role, shared=True, via="development key")
         return Denial(reason=Reason.NOT_AUTHORISED, text="the key is not accepted here")
 
     def still(self, principal: Principal) -> Denial | None:  # noqa: ARG002

@@ -19,7 +19,7 @@ class Sight:
 
     def __init__(self, policy: Policy, user: str, now: float) -> None:
         """`now`: Unix seconds; the answers hold until `review`."""
-        rules = [each for each in policy.allows if each.services and each.is_for(user, now)]
+        rules = [each for each in policy.rules_of(user, now) if each.services]
         things = {thing for rule in rules for thing in rule.things}
         self.policy = policy
         ends = [each.until for each in rules if each.until is not None]

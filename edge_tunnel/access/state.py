@@ -23,6 +23,7 @@ from typing import Any, Final
 from edge_tunnel.access.keys import KeyRecord, read_row
 from edge_tunnel.access.policy import Policy
 from edge_tunnel.access.policy_reader import read_policy
+from edge_tunnel.access.readings import is_read
 from edge_tunnel.access.store import TICKETS
 
 __all__ = ["HEAD", "SECRET", "AccessState", "PushedPolicy", "key_row", "ticket_key", "version_row"]
@@ -98,20 +99,31 @@ class AccessState:
         self.trouble: str | None = None
         """Why the policy in force is not understood; None: it is `policy`."""
 
+        self.unread: str | None = None
+        """The text in force, if it is still to be read: `take` then. None: it is."""
+
         self.secret = b""
         """Of the cluster; empty: not there yet."""
 
         self._seen: dict[str, str] = {}
 
-    def update(self, rows: Mapping[str, str]) -> bool:
-        """Take over what the store has now; whether anything is different."""
+    def update(self, rows: Mapping[str, str], *, patient: bool = False) -> bool:
+        """Take over what the store has now; whether anything is different.
+
+        `patient`: a policy that takes long to read is left `unread`, and the one before holds on.
+        """
         changed = {key for key, value in rows.items() if self._seen.get(key) != value}
         changed |= self._seen.keys() - rows.keys()
         self._seen = dict(rows)
         for key in changed:
             self._read(key, rows.get(key))
         if changed & {HEAD, version_row(_number(rows.get(HEAD)))}:
-            self._take_policy(_number(rows.get(HEAD)))
+            self.version = _number(rows.get(HEAD))
+            pushed = self.history.get(self.version)
+            later = patient and pushed is not None and not is_read(pushed.text)
+            self.unread = pushed.text if later and pushed is not None else None
+            if not later:
+                self.take()
         return bool(changed)
 
     def _read(self, key: str, value: str | None) -> None:
@@ -128,8 +140,9 @@ class AccessState:
         elif key == SECRET:
             self.secret = _bytes(value)
 
-    def _take_policy(self, version: int) -> None:
-        self.version = version
+    def take(self) -> None:
+        """Understand the policy in force, as far as this program can."""
+        version, self.unread = self.version, None
         if version == 0:
             self.policy, self.trouble = Policy(), None
             return

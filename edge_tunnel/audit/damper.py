@@ -15,7 +15,13 @@ from edge_tunnel.audit.records import Event, Kind
 __all__ = ["Damper"]
 
 _DAMPED: Final = frozenset(
-    {Kind.LINK_REFUSED, Kind.BIND_REFUSED, Kind.TUNNEL_DENIED, Kind.TICKET_REFUSED}
+    {
+        Kind.LINK_REFUSED,
+        Kind.API_REFUSED,
+        Kind.BIND_REFUSED,
+        Kind.TUNNEL_DENIED,
+        Kind.TICKET_REFUSED,
+    }
 )
 _EACH: Final = 20
 """Refusals of one source in a minute with a record of their own: a person's, and a script's."""

@@ -33,9 +33,14 @@ class Kind(str, enum.Enum):
     LINK_OPENED = "link_opened"
     LINK_REFUSED = "link_refused"
     LINK_CLOSED = "link_closed"
+    API_REFUSED = "api_refused"
+    """Somebody showed the API a key that is not accepted."""
     BOUND = "bound"
     BIND_REFUSED = "bind_refused"
     UNBOUND = "unbound"
+
+    LISTED = "listed"
+    """An administrator looked at things, tunnels or nodes; once for a link and what it asks for."""
 
     TUNNEL_OPENED = "tunnel_opened"
     TUNNEL_RESUMED = "tunnel_resumed"

@@ -28,6 +28,7 @@ from edge_tunnel.config import AccessSettings, ProxyConfig, Secret
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.proxy.access_store import EtcdStore
 from edge_tunnel.proxy.api import Api
+from edge_tunnel.proxy.etcd_tls import EngineTls
 
 __all__ = ["ADMIN_VARIABLE", "Decider", "add_authority", "make_authority", "read_keys"]
 
@@ -109,14 +110,19 @@ def read_keys(args: argparse.Namespace) -> tuple[Secret | None, AccessSettings |
     return None, AccessSettings(admin_key=Secret(admin) if admin else None)
 
 
-def make_authority(config: ProxyConfig, reporter: Reporter, audit: Audit = NO_AUDIT) -> Decider:
-    """From a node's configuration. Raises CommandFailed, ConfigError."""
+def make_authority(
+    config: ProxyConfig,
+    reporter: Reporter,
+    audit: Audit = NO_AUDIT,
+    engine: EngineTls | None = None,
+) -> Decider:
+    """From a node's configuration. Raises CommandFailed, ConfigError. `engine`: TLS with etcd."""
     if config.access is None:
         if config.dev_key is None:
             raise CommandFailed(Exit.CONFIGURATION, "no key: such a node would let anybody in")
         key = config.dev_key.reveal()
         return Decider(DevelopmentKey(key), key)
-    store = _store(config, reporter)
+    store = _store(config, reporter, engine)
     try:
         authority = PolicyAuthority(store, config.access, audit=access_audit(audit))
     except BadKey as error:
@@ -128,9 +134,9 @@ def make_authority(config: ProxyConfig, reporter: Reporter, audit: Audit = NO_AU
     return Decider(authority, "", administration, store)
 
 
-def _store(config: ProxyConfig, reporter: Reporter) -> Store:
+def _store(config: ProxyConfig, reporter: Reporter, engine: EngineTls | None) -> Store:
     if config.cluster is not None:
-        return EtcdStore(make_client(config.cluster), prefix=config.cluster.prefix)
+        return EtcdStore(make_client(config.cluster, engine), prefix=config.cluster.prefix)
     if config.state is not None:
         return FileStore(Path(config.state))
     reporter.emit("state_in_memory")

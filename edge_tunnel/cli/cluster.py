@@ -14,12 +14,12 @@ from edge_tunnel.cli.addresses import parse_address, shown
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.config import ClusterSettings, ListenAddress
-from edge_tunnel.errors import ConfigError
 from edge_tunnel.protocol.greeting import VERSION
 from edge_tunnel.proxy.cluster import ClusterRegistry, RowsBeside
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.etcd import EtcdClient
 from edge_tunnel.proxy.etcd_http import Endpoint
+from edge_tunnel.proxy.etcd_tls import EngineTls, engine_context, engine_files
 from edge_tunnel.proxy.node import Node
 from edge_tunnel.proxy.peering import (
     HopTls,
@@ -32,6 +32,7 @@ from edge_tunnel.proxy.renewed import Renewed
 
 __all__ = [
     "add_cluster",
+    "engine_tls",
     "hop_tls",
     "make_client",
     "make_registry",
@@ -81,35 +82,35 @@ def read_cluster(args: argparse.Namespace) -> ClusterSettings | None:
     )
 
 
-def make_client(settings: ClusterSettings) -> EtcdClient:
-    """A client of the cluster's etcd. Raises ConfigError for files that cannot be used."""
+def make_client(settings: ClusterSettings, tls: EngineTls | None) -> EtcdClient:
+    """A client of the cluster's etcd."""
     endpoints = [Endpoint(each.host or "127.0.0.1", each.port) for each in settings.engine]
-    return EtcdClient(endpoints, tls=_engine_tls(settings))
+    return EtcdClient(endpoints, tls=tls)
 
 
 def make_registry(
-    settings: ClusterSettings, emit: Callable[..., None], beside: RowsBeside | None = None
+    settings: ClusterSettings,
+    tls: EngineTls | None,
+    emit: Callable[..., None],
+    beside: RowsBeside | None = None,
 ) -> ClusterRegistry:
-    """The registry on etcd; run it. Raises ConfigError for files that cannot be used."""
+    """The registry on etcd; run it."""
     me = NodeInfo(
         name=settings.node_name,
         address=shown(settings.advertise),
         version=VERSION,
         started=time.time(),
     )
-    client = make_client(settings)
+    client = make_client(settings, tls)
     return ClusterRegistry(me, client, prefix=settings.prefix, rows_beside=beside, emit=emit)
 
 
-def _engine_tls(settings: ClusterSettings) -> ssl.SSLContext | None:
-    if settings.engine_cert is None:
+def engine_tls(settings: ClusterSettings) -> Renewed[ssl.SSLContext] | None:
+    """TLS towards etcd, if files are given. Raises ConfigError, which names key and file."""
+    if settings.engine_cert is None or settings.engine_key is None or settings.engine_ca is None:
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.engine_ca)
-        context.load_cert_chain(settings.engine_cert, settings.engine_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"cluster.engine_cert: {settings.engine_cert}: {error}") from None
-    return context
+    pair = engine_files(settings.engine_cert, settings.engine_key, settings.engine_ca)
+    return Renewed("etcd's client", pair, partial(engine_context, pair))
 
 
 def hop_tls(settings: ClusterSettings) -> Renewed[HopTls] | None:

@@ -14,6 +14,7 @@ from edge_tunnel.config import NodeTls, ProxyConfig, Secret, Severity
 from edge_tunnel.config.findings import Finding
 from edge_tunnel.config.node_tls import TLS_SECRET
 from edge_tunnel.link.pem import BadFile, Pair
+from edge_tunnel.proxy.etcd_tls import engine_files
 from edge_tunnel.proxy.peering import hop_files
 from edge_tunnel.proxy.renewed import Renewed
 from edge_tunnel.proxy.tls import files_of, server_context
@@ -79,3 +80,5 @@ def _pairs(config: ProxyConfig) -> Iterator[Pair]:
     cluster = config.cluster
     if cluster is not None and cluster.node_cert and cluster.node_key and cluster.node_ca:
         yield hop_files(cluster.node_cert, cluster.node_key, cluster.node_ca)
+    if cluster is not None and cluster.engine_cert and cluster.engine_key and cluster.engine_ca:
+        yield engine_files(cluster.engine_cert, cluster.engine_key, cluster.engine_ca)

@@ -8,7 +8,7 @@ import os
 import ssl
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -32,6 +32,7 @@ from edge_tunnel.cli.authority import (
 )
 from edge_tunnel.cli.cluster import (
     add_cluster,
+    engine_tls,
     hop_tls,
     make_registry,
     read_cluster,
@@ -52,7 +53,7 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.access_store import EtcdStore
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
-from edge_tunnel.proxy.peering import HopTlsSource, dial_hops
+from edge_tunnel.proxy.peering import HopTls, dial_hops
 from edge_tunnel.proxy.renewed import Renewed
 
 __all__ = ["add_parser", "run"]
@@ -219,6 +220,7 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         handshake_timeout=limits.handshake_timeout,
         max_unauthenticated=limits.max_unauthenticated,
         max_unauthenticated_per_source=limits.max_unauthenticated_per_source,
+        trusted_proxies=limits.trusted_proxies,
         max_failures_per_source=limits.max_failures_per_source,
         memory=limits.memory,
         max_links=_bearable(limits.max_links),
@@ -237,8 +239,10 @@ async def _serve(
     as_json: bool,
     with_stdin: bool,
 ) -> None:
-    hops = None if config.cluster is None else hop_tls(config.cluster)
-    certificates = [each for each in (listener, hops) if each is not None]
+    cluster = _ClusterTls(None, None)
+    if config.cluster is not None:
+        cluster = _ClusterTls(hop_tls(config.cluster), engine_tls(config.cluster))
+    certificates = [each for each in (listener, *cluster) if each is not None]
     hangs_on = reloads(config)
     worker = _name(config) if config.workers > 1 else ""
     async with (
@@ -251,7 +255,7 @@ async def _serve(
     ):
         with trio.CancelScope() as starting:
             nursery.start_soon(stop.cancels, starting)
-            node = await _start(config, hops, nursery, reporter, audit)
+            node = await _start(config, cluster, nursery, reporter, audit)
             for address in config.listen:
                 tls = listener if has_tls(address, config) else None
                 shared = config.workers > 1
@@ -262,29 +266,34 @@ async def _serve(
         nursery.cancel_scope.cancel()
 
 
+class _ClusterTls(NamedTuple):
+    hops: Renewed[HopTls] | None
+    engine: Renewed[ssl.SSLContext] | None
+
+
 async def _start(
     config: ProxyConfig,
-    tls: HopTlsSource | None,
+    tls: _ClusterTls,
     nursery: trio.Nursery,
     reporter: Reporter,
     audit: Audit,
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
-    decider = make_authority(config, reporter, audit)
+    decider = make_authority(config, reporter, audit, tls.engine)
     cluster = config.cluster
     if cluster is None:
         settings = _settings(config, await decider.start(reporter))
         return _dressed(Node(settings, decider.authority, audit=audit), decider, reporter)
-    if tls is None:
+    if tls.hops is None:
         demand_loopback(cluster.advertise)
         demand_loopback(cluster.hop_listen or cluster.advertise)
     store = decider.store if isinstance(decider.store, EtcdStore) else None
-    registry = make_registry(cluster, reporter.emit, store)
+    registry = make_registry(cluster, tls.engine, reporter.emit, store)
     settings = _settings(config, await decider.start(reporter))
-    dial = dial_hops(registry.address, tls)
+    dial = dial_hops(registry.address, tls.hops)
     node = Node(settings, decider.authority, registry, dial, audit=audit)
     _dressed(node, decider, reporter)
-    await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls)
+    await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls.hops)
     nursery.start_soon(registry.run)
     if store is not None:
         nursery.start_soon(store.run)

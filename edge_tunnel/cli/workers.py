@@ -69,8 +69,9 @@ def run_workers(config: ProxyConfig, *, as_json: bool, with_stdin: bool) -> Prox
 
 def reloads(config: ProxyConfig) -> bool:
     """Whether SIGHUP has a node look at its files again; otherwise it ends it."""
-    hops = config.cluster is not None and config.cluster.node_cert is not None
-    return hops or config.tls is not None or config.audit is not None
+    cluster = config.cluster
+    files = () if cluster is None else (cluster.node_cert, cluster.engine_cert)
+    return any(files) or config.tls is not None or config.audit is not None
 
 
 def worker_name(name: str, worker: int) -> str:

@@ -14,8 +14,9 @@
     [limits]
     handshake_timeout = 10        # seconds
     max_unauthenticated = 256
-    max_unauthenticated_per_source = 32   # 0 behind a balancer: there all have one address
-    max_failures_per_source = 20  # refused keys of one address in a minute; 0 behind a balancer
+    max_unauthenticated_per_source = 32
+    max_failures_per_source = 20  # refused keys of one address in a minute
+    trusted_proxies = []          # balancers, whose X-Forwarded-For is believed: "10.0.0.7"
     memory = 536870912            # bytes that may wait for links that do not read
     max_links = 20000
     max_silence = 600             # seconds that an endpoint may ask for
@@ -62,6 +63,7 @@ from edge_tunnel.config.ems_keys import LOG_LEVELS
 from edge_tunnel.config.findings import ConfigFileError, Finding, Findings, Severity
 from edge_tunnel.config.kinds import Choice, Duration, Hidden, ListOf, Text, Whole
 from edge_tunnel.config.load import open_file
+from edge_tunnel.config.node_limits import LIMITS_GROUP, LIMITS_RULES, NodeLimits
 from edge_tunnel.config.node_tls import TLS_GROUP, TLS_RULES, TLS_SECRET, NodeTls, node_tls
 from edge_tunnel.config.nodes import Node
 from edge_tunnel.config.proxy_access import (
@@ -104,44 +106,6 @@ class ListenAddress:
 
     tls: bool | None = None
     """Whether links are TLS there; None: if the node has a certificate."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeLimits:
-    """What one node takes on."""
-
-    handshake_timeout: float = 10.0
-    """Seconds from the TCP connection to a complete greeting; the stack's own 60 s let idle
-    strangers hold a place for a minute."""
-
-    max_unauthenticated: int = 256
-    """Connections at once that have not shown a key yet."""
-
-    max_unauthenticated_per_source: int = 32
-    """Of them, from one IPv4 address or one /64 of IPv6; 0: no limit. Behind a balancer all come
-    from the balancer's address, so there it is 0."""
-
-    max_failures_per_source: int = 20
-    """Refused keys of one address in a minute: a person's attempts, and those of a few devices
-    with a wrong key behind one router. 0: no limit, as behind a balancer."""
-
-    memory: int = 512 * 1024 * 1024
-    """Bytes that may wait in this node for links that do not read, all together; beyond it the
-    tunnels that hold the most are ended. 0: no limit."""
-
-    max_links: int = 20_000
-    """Links at once, edges and remotes together."""
-
-    max_silence: float = 600.0
-    """Seconds of silence that an endpoint may ask for: EMS pings every 55 s, and slower ones
-    exist. The endpoints ping; a node only listens."""
-
-    admission_rate: float = 100.0
-    """New links a second: what one core bears beside its traffic (docs/reliability.md). The others
-    are told when to come back, each at a moment of its own."""
-
-    admission_burst: float = 200.0
-    """New links that may come at once after a quiet time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,15 +238,6 @@ _TABLE = Table(
         Rule(group="", key="state", kind=Text(), target="state"),
         Rule(group="", key="workers", kind=Whole(low=1, high=256), target="workers"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
-        _rule("limits", "handshake_timeout", Duration(scale=1, low=0.1, high=600)),
-        _rule("limits", "max_unauthenticated", Whole(low=1, high=1_000_000)),
-        _rule("limits", "max_unauthenticated_per_source", Whole(low=0, high=1_000_000)),
-        _rule("limits", "max_failures_per_source", Whole(low=0, high=1_000_000)),
-        _rule("limits", "memory", Whole(low=0, high=2**50)),
-        _rule("limits", "max_links", Whole(low=1, high=10_000_000)),
-        _rule("limits", "max_silence", Duration(scale=1, low=1, high=86_400)),
-        _rule("limits", "admission_rate", Whole(low=1, high=1_000_000)),
-        _rule("limits", "admission_burst", Whole(low=1, high=1_000_000)),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
             for key in (
@@ -305,12 +260,13 @@ _TABLE = Table(
             for peer in _PEERS
             for part in ("minimum", "recommended")
         ),
+        *LIMITS_RULES,
         *ACCESS_RULES,
         *AUDIT_RULES,
         *TLS_RULES,
     ),
     (
-        Group(path="limits"),
+        LIMITS_GROUP,
         Group(path="cluster"),
         Group(path="versions"),
         ACCESS_GROUP,

@@ -64,6 +64,8 @@ class ApiAnswer(NamedTuple):
 
     status: int
     body: Json
+    retry_after: int = 0
+    """Seconds; 0: nothing is said of it."""
 
     def __repr__(self) -> str:
         return f"ApiAnswer({self.status})"

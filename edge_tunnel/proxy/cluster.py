@@ -12,6 +12,9 @@ Some tasks go on for ever, each on its own, whatever the engine does:
 * *watch*: a snapshot, then all changes from its revision on. A broken watch resumes by revision;
   one that was silent, or whose revision was compacted, starts from a new snapshot.
 
+Beside them, a thing that nobody here has heard of is asked for once, if somebody wants it
+(`lookups`).
+
 While the engine is away the node goes on with the map in memory, and serves what is bound here. It
 only no longer *claims*: it writes nothing until its lease is renewed, then announces all again.
 What two nodes may believe meanwhile is settled by the epochs (see `directory`).
@@ -40,6 +43,7 @@ from edge_tunnel.proxy.etcd import (
     Watch,
 )
 from edge_tunnel.proxy.lease import Lease
+from edge_tunnel.proxy.lookups import Lookups
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.rows import Keys, guarded, guess, node_of, node_value, thing_claim
@@ -125,6 +129,7 @@ class ClusterRegistry(Registry):
         self._renew_now = trio.Event()
         self._missing = {"lease", "watch"}  # until `ready`
         self._troubles: set[str] = set()  # the tasks that fail at the moment
+        self._lookups = Lookups(self._read, self._looked)
 
     @property
     def claiming(self) -> bool:
@@ -149,6 +154,20 @@ class ClusterRegistry(Registry):
         super().describe(me)
         self._renew_now.set()
 
+    def look_up(self, thing: str) -> bool:
+        return not self._troubles and self._lookups.ask(thing)
+
+    async def _read(self, thing: str) -> bool:
+        """Learn what the engine says of one thing: a row that the watch may still have to bring."""
+        value = await self._client.get(self._keys.things + thing)
+        claim = None if value is None else thing_claim(value)
+        if claim is not None:
+            self._act_on(self.learn_thing(thing, *claim))
+        return self.locate(thing) is not None
+
+    def _looked(self, thing: str) -> None:
+        self.on_looked(thing)
+
     async def run(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
@@ -156,6 +175,7 @@ class ClusterRegistry(Registry):
                 for task in (f"announcements {number}" for number in range(_WRITERS)):
                     nursery.start_soon(self._for_ever, task, partial(self._announce, task))
                 nursery.start_soon(self._for_ever, "watch", self._watch)
+                nursery.start_soon(self._lookups.run)
         finally:
             with trio.move_on_after(_GOODBYE, shield=True):
                 await self._leave()

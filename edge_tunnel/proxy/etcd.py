@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ import trio
 
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.proxy.etcd_http import Connection, Endpoint, EngineAway, EngineError, connect
+from edge_tunnel.proxy.etcd_tls import EngineTls
 
 __all__ = [
     "Change",
@@ -134,10 +134,11 @@ class EtcdClient:
         self,
         endpoints: Sequence[Endpoint],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: EngineTls | None = None,
         attempt: float = _ATTEMPT,
     ) -> None:
-        """`tls`: with the client's certificate in it; `attempt`: seconds for each try of a call."""
+        """`tls`: asked for each new connection, and those that are open stay as they are;
+        `attempt`: seconds for each try of a call."""
         self.endpoints = tuple(endpoints)
         self._tls = tls
         self._attempt = attempt
@@ -171,6 +172,11 @@ class EtcdClient:
             Row(_text(row["key"]), _text(row.get("value", ""))) for row in answer.get("kvs", ())
         ]
         return Page(rows, bool(answer.get("more")), int(answer["header"]["revision"]))
+
+    async def get(self, key: str) -> str | None:
+        """The value of a row, as a majority of the members has it now; None: there is none."""
+        rows = (await self.call("/v3/kv/range", {"key": text64(key)})).get("kvs", ())
+        return _text(rows[0].get("value", "")) if rows else None
 
     async def transact(self, operations: Sequence[Json]) -> list[bool]:
         """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone.
@@ -246,7 +252,8 @@ class EtcdClient:
         return _checked(status, answer, connection.endpoint)
 
     async def _connect(self) -> Connection:
-        return await connect(self.endpoints[self._at], self._tls)
+        tls = None if self._tls is None else self._tls()
+        return await connect(self.endpoints[self._at], tls)
 
     async def _keep(self, connection: Connection) -> None:
         here = connection.endpoint == self.endpoints[self._at]

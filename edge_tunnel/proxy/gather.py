@@ -48,12 +48,12 @@ class Gather:
     def __init__(
         self,
         ask: Ask,
-        own: Iterator[Row],
+        own: Iterator[Row | None],
         nodes: Iterable[str] = (),
         *,
         now: float = 0.0,
         pull: Callable[[str, int], None] = lambda _node, _page: None,
-        about: Callable[[Collection[str]], Iterator[Row]] = lambda _silent: iter(()),
+        about: Callable[[Collection[str]], Iterator[Row | None]] = lambda _silent: iter(()),
         shown: Callable[[Row], object] = lambda _row: True,
     ) -> None:
         """Nothing is asked before `start`.
@@ -68,12 +68,14 @@ class Gather:
           shown: whether a row of another node may be passed on.
         """
         self._ask = ask
-        self._own: Iterator[Row] | None = own
+        self._own: Iterator[Row | None] | None = own
         self._parts = {node: _Part(now + PATIENCE) for node in nodes}
         self._pull = pull
         self._about = about
         self._shown = shown
-        self._rest: Iterator[Row] | None = None  # the rows of `about`, once all others are done
+        self._rest: Iterator[Row | None] | None = (
+            None  # the rows of `about`, once all others are done
+        )
         self._exhausted = False
         self._silent: dict[str, None] = {}
         self._untold: deque[Missing] = deque()
@@ -163,10 +165,10 @@ class Gather:
 
     def _next_rows(self, now: float) -> tuple[Row, ...] | None:
         if self._own is not None:
-            rows = _take(self._own)
-            self._own = self._own if rows else None
-            if rows:
-                return rows
+            rows, ended = _take(self._own)
+            self._own = None if ended else self._own
+            if rows or not ended:
+                return rows  # perhaps none: a page that only says that more follows
         for node, part in self._parts.items():
             if part.ready is not None:
                 return self._take_ready(node, part, now)
@@ -174,8 +176,7 @@ class Gather:
             return None
         if self._rest is None:
             self._rest = self._about(self._silent)
-        rows = _take(self._rest)
-        self._exhausted = not rows
+        rows, self._exhausted = _take(self._rest)
         return rows
 
     def _take_ready(self, node: str, part: _Part, now: float) -> tuple[Row, ...]:
@@ -190,16 +191,18 @@ class Gather:
         return rows
 
 
-def _take(rows: Iterator[Row]) -> tuple[Row, ...]:
-    """As many as one page holds; none at the end."""
+def _take(rows: Iterator[Row | None]) -> tuple[tuple[Row, ...], bool]:
+    """As many as one page holds, or as come before a pause; and whether that was the end."""
     taken: list[Row] = []
     size = 0
     for row in rows:
+        if row is None:
+            return tuple(taken), False
         taken.append(row)
         size += _size(row)
         if len(taken) == MAX_ROWS or size > _PAGE_BYTES:
-            break
-    return tuple(taken)
+            return tuple(taken), False
+    return tuple(taken), True
 
 
 def _size(row: Row) -> int:

@@ -65,10 +65,15 @@ class Guard:
 
     # -- attaches
 
-    def permit(self, port: Port, frame: Attach, now: float) -> Permit | Close:
-        """Judge an attach, however often its tunnel was attached before."""
+    def permit(
+        self, port: Port, frame: Attach, now: float, *, again: bool = False
+    ) -> Permit | Close:
+        """Judge an attach, however often its tunnel was attached before.
+
+        `again`: this very attach was allowed before it had to wait, and was counted then.
+        """
         assert port.principal is not None
-        verdict = self._judge(port.principal, frame, now)
+        verdict = self._judge(port.principal, frame, now, again=again)
         if isinstance(verdict, Denial):
             about = {"thing": frame.thing, "service": frame.service, "tunnel": frame.tunnel.hex()}
             self._deny(port, verdict, "tunnel_denied", **about)
@@ -78,7 +83,7 @@ class Guard:
         self._tell(port, frame.tunnel, frame.epoch, permit)
         return permit
 
-    def _judge(self, who: Principal, frame: Attach, now: float) -> Grant | Denial:
+    def _judge(self, who: Principal, frame: Attach, now: float, *, again: bool) -> Grant | Denial:
         known = self._permit_of(frame)
         owner = self.authority.opened_by(frame.tunnel) if known is None else known.principal.name
         if owner not in (None, who.name):
@@ -90,7 +95,7 @@ class Guard:
         over = permit.why_over(self._clock(), now, 0)
         if over is not None:
             return Denial(reason=over[0], text=over[1])
-        return self._too_many(who, verdict, frame, now) or verdict
+        return self._too_many(who, verdict, frame, now, counted=again) or verdict
 
     def _began(self, frame: Attach) -> float:
         known = self._permit_of(frame)
@@ -102,7 +107,9 @@ class Guard:
         route = self._routes.get(frame.tunnel)
         return None if route is None else route.permit
 
-    def _too_many(self, who: Principal, grant: Grant, frame: Attach, now: float) -> Denial | None:
+    def _too_many(
+        self, who: Principal, grant: Grant, frame: Attach, now: float, *, counted: bool
+    ) -> Denial | None:
         tunnels = self._tunnels.setdefault(who.name, set())
         tunnels -= {each for each in tunnels if self._routes.get(each) is None}
         if frame.tunnel in tunnels:
@@ -110,7 +117,7 @@ class Guard:
         if grant.max_tunnels is not None and len(tunnels) >= grant.max_tunnels:
             text = f"the policy allows you {grant.max_tunnels} tunnels at once"
             return Denial(reason=Reason.TOO_MANY, text=text)
-        if grant.tunnels_per_minute is not None and frame.fresh:
+        if grant.tunnels_per_minute is not None and frame.fresh and not counted:
             recent = [at for at in self._opened.get(who.name, ()) if at > now - _MINUTE]
             if len(recent) >= grant.tunnels_per_minute:
                 text = f"the policy allows you {grant.tunnels_per_minute:g} new tunnels a minute"

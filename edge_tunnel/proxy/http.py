@@ -18,15 +18,15 @@ the node itself: that is no page of others, because nodes have no pages.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
 import h11
 import trio
 
-from edge_tunnel.proxy.api import PREFIX, Api, ApiAnswer, ApiRequest
+from edge_tunnel.proxy.api import PREFIX, ApiAnswer, ApiRequest
 
 __all__ = ["MAX_BODY", "answer_http"]
 
@@ -46,6 +46,7 @@ _TLS_RECORD: Final = b"\x16\x03"
 _TEXT: Final = "this is an edge_tunnel node: it takes WebSockets, GET /health and GET /ready"
 
 Headers = Sequence[tuple[str, str]]
+Act: TypeAlias = Callable[[ApiRequest], Awaitable[ApiAnswer]]
 
 
 class _TooLarge(Exception):
@@ -58,8 +59,9 @@ async def answer_http(
     why_not_ready: Callable[[], str | None],
     tell: Callable[[str], None] = lambda _what: None,
     *,
-    api: Api | None = None,
+    act: Act | None = None,
     origins: Sequence[str] = (),
+    comes_for: Callable[[Sequence[str]], bool] = lambda _forwarded: True,
 ) -> bytes | None:
     """Read a request's head: its bytes, if it asks for a WebSocket; None: it is answered.
 
@@ -67,9 +69,10 @@ async def answer_http(
       stream: closed when None is returned.
       timeout: seconds for the request, and again for the answer.
       why_not_ready: why no new links are taken now; None: they are.
-      api: answers below ``/api/v1/``.
+      act: answers below ``/api/v1/``; None: there is no API.
       origins: pages that may ask.
       tell: called with what the node's operator should know of the peer.
+      comes_for: called with the values of X-Forwarded-For: whether that peer has a place.
     """
     visit = _Visit(stream)
     question: ApiRequest | None = None
@@ -77,14 +80,17 @@ async def answer_http(
     try:
         with trio.move_on_after(timeout):
             request = await visit.request()
+            if not comes_for(_values(request, b"x-forwarded-for")):
+                await _end(stream, _response(429, "too many connections of your address"), timeout)
+                return None
             if _is_upgrade(request) and why_not_ready() is None and _is_welcome(request, origins):
                 return bytes(visit.read)
             answer = _answer(request, why_not_ready(), origins)
-            if api is not None and _is_for_api(request, origins):
+            if act is not None and _is_for_api(request, origins):
                 answer = _response(408, f"no whole request within {timeout:g} s")
                 question = await visit.question(request)
-        if question is not None and api is not None:
-            answer = await _act(api, question, _allowed(request, origins))
+        if question is not None and act is not None:
+            answer = await _act(act, question, _allowed(request, origins))
     except h11.RemoteProtocolError as error:
         status = error.error_status_hint
         if visit.read.startswith(_TLS_RECORD):
@@ -194,7 +200,7 @@ def _answer(request: h11.Request, busy: str | None, origins: Sequence[str]) -> b
     return _response(200, "ok", bodiless=bodiless)
 
 
-async def _act(api: Api, question: ApiRequest, origin: str | None) -> bytes:
+async def _act(act: Act, question: ApiRequest, origin: str | None) -> bytes:
     """What the API answers. `origin`: the page that may read it."""
     page: Headers = ()
     if origin:
@@ -205,11 +211,11 @@ async def _act(api: Api, question: ApiRequest, origin: str | None) -> bytes:
             return _rendered(200, b"", "text/plain", page)
     answer = ApiAnswer(503, {"error": f"not done within {_ACT:g} s; it may be done later"})
     with trio.move_on_after(_ACT):
-        answer = await api.answer(question)
+        answer = await act(question)
     body = json.dumps(answer.body).encode() + b"\n"
-    return _rendered(
-        answer.status, body, "application/json", (*page, ("Cache-Control", "no-store"))
-    )
+    later = (("Retry-After", str(answer.retry_after)),) if answer.retry_after else ()
+    headers = (*page, *later, ("Cache-Control", "no-store"))
+    return _rendered(answer.status, body, "application/json", headers)
 
 
 def _response(status: int, text: str, *, bodiless: bool = False) -> bytes:

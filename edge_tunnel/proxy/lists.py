@@ -28,6 +28,7 @@ from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.ledger import COUNTED, Ledger
 from edge_tunnel.proxy.own_rows import Fits, OwnRows, fits
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.proxy.routes import Route, Routes
 from edge_tunnel.proxy.whereabouts import Whereabouts
 
@@ -49,10 +50,21 @@ class _Pages:
     def __init__(self, port: Port, gather: Gather) -> None:
         self.port = port
         self.gather = gather
+        self._rests = False
 
     def next_message(self) -> bytes | None:
-        page = self.gather.next_page(trio.current_time())
-        return None if page is None else encode(page)
+        """One page for each turn of the event loop: making it is work, also where it is empty and
+        costs the link nothing to send."""
+        page = None if self._rests else self.gather.next_page(trio.current_time())
+        if page is None:
+            return None
+        self._rests = True
+        trio.lowlevel.current_trio_token().run_sync_soon(self._go_on)
+        return encode(page)
+
+    def _go_on(self) -> None:
+        self._rests = False
+        self.ready()
 
     def ready(self) -> None:
         self.port.outlet.ready(self)
@@ -80,7 +92,13 @@ class _Question:
 class Lists:
     """What a node was asked for, and what it asks the others."""
 
-    def __init__(self, registry: Whereabouts, routes: Routes, authority: Authority) -> None:
+    def __init__(
+        self,
+        registry: Whereabouts,
+        routes: Routes,
+        authority: Authority,
+        recording: Recording,
+    ) -> None:
         """Set `hops` if there are other nodes."""
         self._authority = authority
         self.ledger = Ledger()
@@ -94,6 +112,8 @@ class Lists:
         self._open: dict[Port, dict[int, _Pages]] = {}
         self._questions: dict[int, _Question] = {}  # by the number of our ASK
         self._last_ask = 0
+        self._recording = recording
+        self._recorded: dict[Port, str] = {}  # the last list of each administrator's link
         routes.on_forgotten = self._forgotten
 
     # -- counting
@@ -133,6 +153,7 @@ class Lists:
         pages.ready()
 
     def _begin(self, port: Port, ask: Ask) -> _Pages:
+        self._record(port, ask)
         mine = self._open.setdefault(port, {})
         if len(mine) >= _MAX_OPEN[port.role]:
             self._drop(mine.pop(next(iter(mine))))
@@ -153,6 +174,13 @@ class Lists:
         if self.hops is not None and others:
             self.hops.start_soon(partial(self._keep_time, pages))
         return pages
+
+    def _record(self, port: Port, ask: Ask) -> None:
+        """What an administrator looks at; not each look of ``--watch``."""
+        who, what = port.principal, f"{List(ask.list).name.lower()} {ask.pattern}".rstrip()
+        if who is not None and who.role == "admin" and self._recorded.get(port) != what:
+            self._recorded[port] = what
+            self._recording.listed(port, what)
 
     def _wanted(self, port: Port, ask: Ask) -> Fits:
         """What is asked for and may be told. The answer to a hop is sieved by the one who asks."""
@@ -177,6 +205,7 @@ class Lists:
 
     def lost(self, port: Port, reason: str) -> None:
         """The link or hop is gone."""
+        self._recorded.pop(port, None)
         for pages in self._open.pop(port, {}).values():
             self._drop(pages)
         for number, question in list(self._questions.items()):

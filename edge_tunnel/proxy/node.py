@@ -7,41 +7,36 @@ library. What a message means is the business of `traffic`; how nodes reach each
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import Authority, Credentials, PeerCertificate, Principal
+from edge_tunnel.access.rights import Authority, PeerCertificate
 from edge_tunnel.audit.records import NO_AUDIT, Audit
-from edge_tunnel.config.versions import Demands
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
-from edge_tunnel.protocol.codec import decode, encode
-from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome, clip
-from edge_tunnel.protocol.greeting import RESUMING, VERSION, common_features
-from edge_tunnel.proxy.admission import Admission
-from edge_tunnel.proxy.api import Api
-from edge_tunnel.proxy.demands import answer_greeting
+from edge_tunnel.protocol.codec import encode
+from edge_tunnel.protocol.frames import Bye, Drain, clip
+from edge_tunnel.protocol.greeting import VERSION, common_features
+from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
 from edge_tunnel.proxy.directory import NodeInfo
-from edge_tunnel.proxy.hop import HopDial, Hops, HopSettings
+from edge_tunnel.proxy.hop import HopDial, Hops
 from edge_tunnel.proxy.http import answer_http
-from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.reception import Reception
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
+from edge_tunnel.proxy.settings import NodeSettings
 from edge_tunnel.proxy.shared_port import open_shared_listeners
-from edge_tunnel.proxy.sources import Sources, source_of
+from edge_tunnel.proxy.strangers import Stranger, Strangers
 from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -64,45 +59,6 @@ _FAREWELL: Final = 2.0
 
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted: the devices of a dead node come all at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeSettings:
-    """What a node needs to know. Seconds."""
-
-    name: str = "node"
-    handshake_timeout: float = 10.0
-    """From accept to the end of the greeting, in its parts: TLS, WebSocket, and HELLO."""
-
-    max_unauthenticated: int = 256
-    """Connections that have not greeted yet; more are closed at once."""
-
-    max_unauthenticated_per_source: int = 32
-    """Of them, from one address (IPv6: one /64); 0: no limit, as behind a balancer."""
-
-    max_failures_per_source: int = 20
-    """Refused keys of one address in a minute; 0: no limit. Beyond it no key is looked at."""
-
-    memory: int = 512 * 1024 * 1024
-    """Bytes that may wait for links that do not read; then the biggest are cut. 0: no limit."""
-
-    max_links: int = 20_000
-    """Links at once, edges and remotes together."""
-
-    max_silence: float = 600.0
-    """Silence that an endpoint may ask for: EMS pings every 55 s, and duty cycles exist."""
-
-    origins: tuple[str, ...] = ()
-    """Whose web pages may ask this node: values of HTTP's Origin."""
-
-    admission_rate: float = 100.0
-    """New links a second; the others are told when to come back (see `admission`)."""
-
-    admission_burst: float = 200.0
-    """New links that may come at once after a quiet time."""
-
-    hops: HopSettings = field(default_factory=HopSettings)
-    demands: Demands = field(default_factory=Demands)
 
 
 _CHECK: Final = 1.0
@@ -142,12 +98,16 @@ class Node:
         self.traffic.lists.me = lambda: self._describe(registry.me)
         registry.on_renew = self._describe
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
-        self.admission = Admission(settings.admission_rate, settings.admission_burst)
+        self._reception = Reception(settings, authority, self.traffic.recording, self._busy)
+        self.admission = self._reception.admission
         self._links: dict[Link, Port] = {}
-        self._unauthenticated = 0
-        self._sources = Sources(settings.max_unauthenticated_per_source)
-        failures = settings.max_failures_per_source
-        self._failures = Pace(failures / 60, failures) if failures else None
+        self.strangers = Strangers(
+            settings.max_unauthenticated,
+            settings.max_unauthenticated_per_source,
+            settings.trusted_proxies,
+        )
+        """Connections that have not greeted yet."""
+
         self._shown_out = Seldom(_log)
 
     def _make_hops(self, dial: HopDial) -> Hops:
@@ -211,6 +171,12 @@ class Node:
             return f"the node has all the {self.settings.max_links} links that it takes"
         return self.authority.why_not_ready()
 
+    def _busy(self) -> Bye | None:
+        """The same, to an endpoint."""
+        why = self.why_not_ready()
+        reason = Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY
+        return None if why is None else Bye(reason, why, 0)
+
     # -- connections
 
     async def serve(
@@ -241,8 +207,8 @@ class Node:
             await trio.serve_listeners(partial(self._accept, tls), listeners)
 
     async def _accept(self, tls: ServerContext | None, sock: trio.SocketStream) -> None:
-        peer, most = _peer_name(sock), self.settings.max_unauthenticated
-        if self._unauthenticated >= most or not self._sources.has_room(peer):
+        peer = _peer_name(sock)
+        if not self.strangers.has_room(peer):
             sock.socket.close()
             return
         await self.take(sock, peer, tls)
@@ -254,69 +220,60 @@ class Node:
 
         `tls`: for the handshake that comes first; None: the stream is what it should be.
         """
-        self._unauthenticated += 1
-        self._sources.enter(peer)
-        greeted = trio.Event()
+        stranger = self.strangers.enter(peer)
         try:
             if tls is None:
-                await self._talk_http(stream, peer, greeted, None)
+                await self._talk_http(stream, stranger, None)
                 return
             timeout, tell = self.settings.handshake_timeout, self._shown_out
             taken = await secure_client(stream, tls(), peer, timeout, tell)
             if taken is not None:
                 secured, certificate = taken
-                await self._talk_http(secured, peer, greeted, certificate)
+                await self._talk_http(secured, stranger, certificate)
         finally:
-            if not greeted.is_set():
-                self._no_stranger(peer)
-
-    def _no_stranger(self, peer: str) -> None:
-        """It has greeted, or is gone."""
-        self._unauthenticated -= 1
-        self._sources.leave(peer)
+            stranger.leave()
 
     async def _talk_http(
-        self,
-        stream: trio.abc.Stream,
-        peer: str,
-        greeted: trio.Event,
-        certificate: PeerCertificate | None,
+        self, stream: trio.abc.Stream, stranger: Stranger, certificate: PeerCertificate | None
     ) -> None:
-        timeout = self.settings.handshake_timeout
-        tell = partial(self._shown_out, peer=peer)
+        timeout, api = self.settings.handshake_timeout, self.api
+
+        async def act(request: ApiRequest) -> ApiAnswer:
+            assert api is not None
+            return await self._reception.ask(api, request, stranger.peer)
+
         head = await answer_http(
             stream,
             timeout,
             self.why_not_ready,
-            tell,
-            api=self.api,
+            partial(self._shown_out, peer=stranger.peer),
+            act=None if api is None else act,
             origins=self.settings.origins,
+            comes_for=stranger.comes_for,
         )
         if head is not None:
-            talk = partial(self.talk, greeted=greeted, certificate=certificate)
-            await serve(stream, talk, peer=peer, timeout=timeout, first=head)
+            talk = partial(self.talk, stranger=stranger, certificate=certificate)
+            await serve(stream, talk, peer=stranger.peer, timeout=timeout, first=head)
 
     async def talk(
         self,
         transport: Transport,
-        greeted: trio.Event | None = None,
+        stranger: Stranger | None = None,
         certificate: PeerCertificate | None = None,
     ) -> None:
         """Greet and serve one transport, to its end.
 
         Args:
           transport: the caller closes it.
-          greeted: set when the greeting is over, and well.
+          stranger: leaves its place when the greeting is over, and well.
           certificate: what TLS has verified of the peer's.
         """
-        shown = partial(Credentials, certificate=certificate, address=transport.peer)
-        greeted_as = await self._greet(transport, shown)
+        greeted_as = await self._reception.greet(transport, certificate)
         if greeted_as is None:
             return
         hello, principal = greeted_as
-        if greeted is not None:
-            self._no_stranger(transport.peer)
-            greeted.set()
+        if stranger is not None:
+            stranger.leave()
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
@@ -332,79 +289,6 @@ class Node:
             del self._links[link]
             self.traffic.lost(port, reason)
             self.traffic.recording.link_closed(port, reason)
-
-    async def _greet(
-        self, transport: Transport, shown: Callable[..., Credentials]
-    ) -> tuple[Hello, Principal] | None:
-        """The accepted HELLO, and who said it; None if the link was refused, or lost."""
-        with trio.move_on_after(self.settings.handshake_timeout), suppress(LinkLost):
-            try:
-                hello = decode(await transport.receive())
-                answer = self._too_many_failures(transport.peer) or self._answer(hello)
-                if isinstance(hello, Hello) and isinstance(answer, Welcome):
-                    who = await self.authority.admit(
-                        shown(role=hello.role, key=hello.key, instance=hello.instance)
-                    )
-                    if isinstance(who, Principal):
-                        answer = self._come_later(hello) or answer
-                    else:
-                        answer = Bye(who.reason, clip(who.text), 0)
-                        if who.reason is Reason.NOT_AUTHORISED:
-                            self._count_failure(transport.peer)
-                    if isinstance(who, Principal) and isinstance(answer, Welcome):
-                        await transport.send(encode(answer))
-                        return hello, who
-                assert isinstance(answer, Bye)
-                self._record_refused(transport, hello, answer)
-                await transport.send(encode(answer))
-            except RemoteProtocolError as error:
-                answer = Bye(Reason.PROTOCOL_ERROR, str(error), 0)
-                self._record_refused(transport, None, answer)
-                await transport.send(encode(answer))
-                return None
-            level = logging.INFO if answer.retry_after_ms else logging.WARNING
-            _log.log(level, "%s refused: %s", transport.peer, answer.text)
-        return None
-
-    def _record_refused(self, transport: Transport, hello: Frame | None, answer: Bye) -> None:
-        if not answer.retry_after_ms:  # "later" is no denial
-            role = hello.role if isinstance(hello, Hello) else ""
-            self.traffic.recording.link_refused(role, transport.peer, answer)
-
-    def _answer(self, hello: Frame) -> Welcome | Bye:
-        """To all of HELLO but its key."""
-        if not isinstance(hello, Hello):
-            return Bye(Reason.PROTOCOL_ERROR, "a link begins with HELLO", 0)
-        busy = self.why_not_ready()
-        if busy is not None:
-            return Bye(Reason.SHUTTING_DOWN if self.draining else Reason.TOO_MANY, busy, 0)
-        return answer_greeting(hello, self.settings.name, self.settings.demands)
-
-    def _too_many_failures(self, peer: str) -> Bye | None:
-        """Before any key is looked at: a guess costs the one who guesses, and not the node."""
-        if self._failures is None:
-            return None
-        wait = self._failures.wait(source_of(peer), trio.current_time())
-        if not wait:
-            return None
-        text = f"too many refused keys from your address: come again in {wait:.1f} s"
-        return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
-
-    def _count_failure(self, peer: str) -> None:
-        if self._failures is not None:
-            self._failures.spend(source_of(peer), trio.current_time())
-
-    def _come_later(self, hello: Hello) -> Bye | None:
-        """Asked last: who may not link at all takes nobody's place, nor a moment to come back.
-
-        A ticket was redeemed by then; the same process may show it again when it comes back.
-        """
-        hurried = hello.role == "remote" or RESUMING in hello.features
-        wait = self.admission.ask(trio.current_time(), hurried=hurried)
-        if not wait:
-            return None
-        text = f"many want a link just now: this one in {wait:.1f} s"
-        return Bye(Reason.TOO_MANY, text, math.ceil(wait * 1000))
 
     # -- rights
 

@@ -42,6 +42,14 @@ class Recording:
             )
         )
 
+    def api_refused(self, address: str, *, guessing: bool) -> None:
+        """A key that the API does not know; `guessing`: one of many, and it was not looked at."""
+        code = Reason.TOO_MANY if guessing else Reason.NOT_AUTHORISED
+        text = "too many refused keys from this address" if guessing else "the key is not accepted"
+        self.audit.record(
+            Event(kind=Kind.API_REFUSED, address=address, code=code.value, reason=text)
+        )
+
     def link_closed(self, port: Port, reason: str) -> None:
         seconds = time.time() - port.since
         self.audit.record(_of_port(Kind.LINK_CLOSED, port, reason=reason, seconds=seconds))
@@ -57,6 +65,10 @@ class Recording:
 
     def unbound(self, port: Port, thing: str, reason: str) -> None:
         self.audit.record(_of_port(Kind.UNBOUND, port, thing=thing, reason=reason))
+
+    def listed(self, port: Port, what: str) -> None:
+        """An administrator asks for this list."""
+        self.audit.record(_of_port(Kind.LISTED, port, detail=what))
 
     # -- tunnels
 
@@ -121,6 +133,7 @@ class Recording:
 
 def _of_port(kind: Kind, port: Port, **more: object) -> Event:
     about = {"role": port.role, "address": port.peer}
-    if port.principal is not None:
-        about |= {"who": port.principal.name, "via": port.principal.via}
+    who = port.principal
+    if who is not None:
+        about |= {"role": who.role, "who": who.name, "via": who.via}
     return Event(kind=kind, **about, **more)  # type: ignore[arg-type]

@@ -45,10 +45,17 @@ class Registry(Directory):
         self.on_renew: Callable[[NodeInfo], NodeInfo] = lambda me: me
         """What to tell the others about this node now, in place of this."""
 
+        self.on_looked: Callable[[str], None] = lambda _thing: None
+        """``(thing)``: what `look_up` began is over, whatever it found."""
+
     @property
     def claiming(self) -> bool:
         """Whether the cluster can rely on what this node says that it holds."""
         return True
+
+    def look_up(self, thing: str) -> bool:  # noqa: ARG002
+        """Ask the engine for a thing that `locate` does not know; whether that is under way."""
+        return False
 
     def address(self, node: str) -> tuple[str, int] | None:
         """Where a node takes hops: host and port. None: not known (at the moment)."""

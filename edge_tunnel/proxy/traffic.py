@@ -48,9 +48,9 @@ from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
 from edge_tunnel.proxy.lists import Lists
-from edge_tunnel.proxy.pace import Pace
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.rates import MAX_BINDS, Rates
 from edge_tunnel.proxy.recording import Recording
 from edge_tunnel.proxy.routes import MAX_URGENT, Candidate, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
@@ -58,21 +58,6 @@ from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Traffic"]
-
-_MAX_BINDS: Final = 4096
-"""Things that one edge may bind: a gateway with its sub-devices."""
-
-_BINDS: Final = (50.0, _MAX_BINDS + 1024.0)
-"""Of one link, a second and at once: a gateway binds all that it has, and then a change now and
-then. Each is a write to the registry."""
-
-_BINDS_OF_THING: Final = (5.0, 30.0)
-"""Of one thing, by whichever links may: a device that loses its link binds again, a few times a
-minute in a bad place."""
-
-_ATTACHES: Final = (100.0, 2048.0)
-"""Of one link, a second and at once, and each KiB of one counts as another: a technician's tunnels
-resume all together, and what an ATTACH names is kept until it is answered."""
 
 _MAX_TUNNELS: Final = 1024
 """Of one remote's link, attaches included that are not answered."""
@@ -98,14 +83,13 @@ class Traffic:
         self.routes = Routes(emit, self.recording, Budget(memory))
         self.guard = Guard(authority, self.routes, emit)
         self.waiting = WaitingRoom()
-        self.lists = Lists(registry, self.routes, authority)
+        self.lists = Lists(registry, self.routes, authority, self.recording)
         self.hops: Hops | None = None
-        self._binds = Pace(*_BINDS)
-        self._binds_of_things = Pace(*_BINDS_OF_THING)
-        self._attaches = Pace(*_ATTACHES)
+        self._rates = Rates()
         self._emit = emit
         registry.on_displaced = self._displaced
         registry.on_moved = self._moved
+        registry.on_looked = self._looked
 
     # -- what a port says
 
@@ -127,8 +111,7 @@ class Traffic:
 
     def lost(self, port: Port, reason: str) -> None:
         """The link or hop is gone."""
-        self._binds.forget(port)
-        self._attaches.forget(port)
+        self._rates.lost(port)
         for thing in list(port.binds):
             self.lists.ledger.unbound(thing, port)
             if self.registry.unbind(thing, port):
@@ -187,14 +170,16 @@ class Traffic:
         self.lists.greeted(port)
 
     def _count(self, frame: Frame, port: Port) -> None:
-        """How many streams a tunnel has, where the policy limits them."""
+        """How many streams a tunnel has, where the policy limits them; how fast they are opened."""
         if not isinstance(frame, (Open, End, Reset)):
             return
         route = self.routes.get(frame.tunnel)
         if route is None or route.permit is None or frame.epoch != route.epoch:
             return
         if isinstance(frame, Open) and port is route.remote:
-            if not route.permit.opened(frame.stream):
+            if self._rates.open(port, trio.current_time()):
+                self.routes.end(route, Reason.TOO_MANY, "streams are opened too fast")
+            elif not route.permit.opened(frame.stream):
                 text = f"the policy allows {route.permit.grant.max_streams} streams at once"
                 self.routes.end(route, Reason.TOO_MANY_STREAMS, text)
         elif isinstance(frame, End) and port in (route.edge, route.remote):
@@ -205,20 +190,20 @@ class Traffic:
     # -- things
 
     def _bind(self, port: Port, frame: Bind) -> None:
-        if len(port.binds) >= _MAX_BINDS:
-            text = f"{_MAX_BINDS} things are bound"
+        if len(port.binds) >= MAX_BINDS:
+            text = f"{MAX_BINDS} things are bound"
             self._refuse_bind(port, frame.thing, 0, Reason.TOO_MANY, text)
             return
         now = trio.current_time()
-        wait = self._binds.take(port, now)
+        wait = self._rates.bind(port, now)
         if wait:
-            port.end(Reason.TOO_MANY, "too many binds on this link", wait)
+            port.end(Reason.TOO_MANY, "too many binds", wait)
             return
         denial = self.guard.refuses_bind(port, frame.thing)
         if denial is not None:
             self._refuse_bind(port, frame.thing, 0, denial.reason, clip(denial.text))
             return
-        wait = self._binds_of_things.take(frame.thing, now)  # of those who may, and nobody else
+        wait = self._rates.bind_thing(frame.thing, now)
         if wait:
             port.end(Reason.TOO_MANY, f"{frame.thing} is bound again and again", wait)
             return
@@ -264,7 +249,12 @@ class Traffic:
         there = self.hops.present(where) if isinstance(where, str) and self.hops else None
         self.routes.moved(thing, there)
         for waiting in self.waiting.bound(thing):
-            self._attach(waiting.remote, waiting.frame, waiting.message)
+            self._attach(waiting.remote, waiting.frame, waiting.message, again=True)
+
+    def _looked(self, thing: str) -> None:
+        """The engine was asked for a thing; if it knows it, `_moved` was called before."""
+        for remote, attach, refusal in self.waiting.looked(thing, trio.current_time()):
+            self._refuse(remote, attach, refusal)
 
     def judge_binds(self, port: Port) -> None:
         """Take those things from an edge that it may serve no longer."""
@@ -277,25 +267,29 @@ class Traffic:
     # -- attaching
 
     def _has_room(self, port: Port, frame: Attach, size: int) -> bool:
-        """Whether the link may attach another tunnel now.
+        """Whether the remote may attach another tunnel now, by this link.
 
         A resume that comes too fast is not refused, which would end its tunnel. It gets no answer,
         and is asked again after some seconds, as the wire has it.
         """
-        wait = self._attaches.take(port, trio.current_time(), 1 + size // 1024)
+        wait = self._rates.attach(port, size, trio.current_time())
         full = len(port.routes) >= _MAX_TUNNELS and self.routes.get(frame.tunnel) not in port.routes
         if (wait or full) and frame.fresh:
-            text = f"too many tunnels: a link has {_MAX_TUNNELS}, and opens some a second"
+            text = f"too many tunnels: a link has {_MAX_TUNNELS}, and one user opens some a second"
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
         return not wait and not full
 
-    def _attach(self, port: Port, frame: Attach, message: bytes) -> None:
-        """From a remote, or over a hop from a remote's node, which has judged it."""
+    def _attach(self, port: Port, frame: Attach, message: bytes, *, again: bool = False) -> None:
+        """From a remote, or over a hop from a remote's node, which has judged it.
+
+        `again`: it has waited here, or comes back; it is judged by what holds now.
+        """
         if frame.fresh and not port.is_hop and self.recording.audit.refuses:
             text = "no new tunnels: this node cannot write its audit log at the moment"
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
             return
-        permit = None if port.is_hop else self.guard.permit(port, frame, trio.current_time())
+        now = trio.current_time()
+        permit = None if port.is_hop else self.guard.permit(port, frame, now, again=again)
         if isinstance(permit, Close):
             self._refuse(port, frame, permit)
         else:
@@ -306,7 +300,7 @@ class Traffic:
         if isinstance(where, Port):
             self.routes.attach(frame, message, port, where, permit)
         elif where is None:
-            self._wait(port, frame, message)
+            self._wait(port, frame, message, look=not port.is_hop)
         elif port.is_hop:  # never two hops
             text = f"{frame.thing} is at node {where}"
             port.send(Detached(frame.tunnel, 0, frame.epoch, Reason.NO_SUCH_THING, text[:1024]))
@@ -314,8 +308,10 @@ class Traffic:
             assert self.hops is not None
             self.routes.attach(frame, message, port, self.hops.to(where), permit)
 
-    def _wait(self, port: Port, frame: Attach, message: bytes) -> None:
-        refusal = self.waiting.enter(frame, message, port, trio.current_time())
+    def _wait(self, port: Port, frame: Attach, message: bytes, *, look: bool = False) -> None:
+        looking = look and frame.fresh and self.registry.look_up(frame.thing)
+        now = trio.current_time()
+        refusal = self.waiting.enter(frame, message, port, now, looking=looking)
         if refusal is not None:
             self._refuse(port, frame, refusal)
 
@@ -340,7 +336,7 @@ class Traffic:
         """
         frame, remote = candidate.frame, candidate.remote
         if self.registry.locate(frame.thing) != candidate.edge.peer:
-            self._attach(remote, frame, candidate.message)
+            self._attach(remote, frame, candidate.message, again=True)
         else:
             self.waiting.lost(frame.thing, trio.current_time())
             self._wait(remote, frame, candidate.message)

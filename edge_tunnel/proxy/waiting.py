@@ -44,9 +44,15 @@ class WaitingRoom:
     def __len__(self) -> int:
         return sum(len(each) for each in self._by_thing.values())
 
-    def enter(self, frame: Attach, message: bytes, remote: Port, now: float) -> Close | None:
-        """Wait for the thing; or the refusal, if there is nothing to wait for."""
+    def enter(
+        self, frame: Attach, message: bytes, remote: Port, now: float, *, looking: bool = False
+    ) -> Close | None:
+        """Wait for the thing; or the refusal, if there is nothing to wait for.
+
+        `looking`: the engine is asked for it; `looked` follows.
+        """
         until = self._hope(frame.thing) if frame.fresh else math.inf
+        until = max(until, now + GRACE) if looking else until
         if until < now:
             return _no_such_thing(frame)
         self.leave(remote, frame.tunnel)
@@ -81,6 +87,15 @@ class WaitingRoom:
         for waiting in found:
             del waiting.remote.waiting[waiting.frame.tunnel]
         return found
+
+    def looked(self, thing: str, now: float) -> list[tuple[Port, Attach, Close]]:
+        """The engine was asked and knows no such thing: whoever waited for that alone waits no
+        more, and is refused."""
+        entries = self._by_thing.get(thing, {}).values() if self._hope(thing) < now else ()
+        hopeless = [entry for entry in entries if entry.frame.fresh]
+        for entry in hopeless:
+            self.leave(entry.remote, entry.frame.tunnel)
+        return [(each.remote, each.frame, _no_such_thing(each.frame)) for each in hopeless]
 
     def lost(self, thing: str, now: float) -> None:
         """The thing's link was lost: for a moment, new tunnels wait for it as well."""

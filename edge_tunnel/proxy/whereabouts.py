@@ -30,6 +30,9 @@ class Whereabouts(Protocol):
     """What to tell the others about this node, in place of what was told last. Called now and then,
     when it costs nothing to tell it."""
 
+    on_looked: Callable[[str], None]
+    """``(thing)``: what `look_up` began is over. After `on_moved`, if it found something."""
+
     @property
     def me(self) -> NodeInfo:
         """What the others were told about this node."""
@@ -51,6 +54,12 @@ class Whereabouts(Protocol):
 
     def locate(self, thing: str) -> Port | str | None:
         """The port that serves the thing; the name of the node that has it; None: nobody knows."""
+
+    def look_up(self, thing: str) -> bool:
+        """Ask the engine for a thing that `locate` does not know, for somebody who may reach it.
+
+        Whether it is asked: `on_looked` is called later then. False: what `locate` says is all.
+        """
 
     def things(self) -> Iterable[tuple[str, Claim]]:
         """Every thing of the cluster that can be reached, and who has it."""

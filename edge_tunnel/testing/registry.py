@@ -9,7 +9,7 @@ likes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 
@@ -18,6 +18,10 @@ from edge_tunnel.proxy.directory import Claim, NodeInfo
 from edge_tunnel.proxy.port import Port
 
 __all__ = ["RegistryView", "SharedRegistry"]
+
+
+_READ: Final = 0.002
+"""Seconds for a question to the engine."""
 
 
 class _Bind(NamedTuple):
@@ -57,6 +61,19 @@ class SharedRegistry:
             if view is not source:
                 self._nursery.start_soon(self._deliver, source, view, (thing, old, new))
 
+    def look_up(self, view: RegistryView, thing: str) -> None:
+        """Ask all at once, as an engine that reads what a majority of its members has."""
+        self._nursery.start_soon(self._look, view, thing)
+
+    async def _look(self, view: RegistryView, thing: str) -> None:
+        await trio.sleep(_READ)
+        binds = (each.map.get(thing) for each in self.views.values() if not each.cut_off.is_set())
+        known = [each for each in binds if each is not None]
+        if known and not view.cut_off.is_set():
+            view.hear(thing, None, max(known))
+        view.looking.discard(thing)
+        view.on_looked(thing)
+
     async def _deliver(
         self,
         source: RegistryView,
@@ -75,11 +92,13 @@ class RegistryView:
     def __init__(self, shared: SharedRegistry, node: str) -> None:
         self.node = node
         self.map: dict[str, _Bind] = {}
+        self.looking: set[str] = set()
         self.cut_off = trio.Event()
         self.joined = trio.Event()
         self.on_displaced: Callable[[str, int, Port], None] = lambda _thing, _epoch, _port: None
         self.on_moved: Callable[[str], None] = lambda _thing: None
         self.on_node_gone: Callable[[str], None] = lambda _node: None
+        self.on_looked: Callable[[str], None] = lambda _thing: None
         self.on_renew: Callable[[NodeInfo], NodeInfo] = lambda me: me
         self.me = NodeInfo(node, version=VERSION)
         self._shared = shared
@@ -118,6 +137,14 @@ class RegistryView:
     @property
     def nodes(self) -> dict[str, NodeInfo]:
         return {name: view.me for name, view in self._shared.views.items()}
+
+    def look_up(self, thing: str) -> bool:
+        if self.cut_off.is_set():
+            return False
+        if thing not in self.looking:
+            self.looking.add(thing)
+            self._shared.look_up(self, thing)
+        return True
 
     def things(self) -> Iterator[tuple[str, Claim]]:
         return ((thing, Claim(*bind)) for thing, bind in self.map.items())

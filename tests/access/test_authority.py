@@ -10,6 +10,7 @@ import trio
 
 from edge_tunnel.access.administration import Administration, NewKey, NotAllowed, NotThere
 from edge_tunnel.access.authority import PolicyAuthority
+from edge_tunnel.access.decide import decide
 from edge_tunnel.access.keys import BadKey, KeyRecord, generate, record_of
 from edge_tunnel.access.rights import Credentials, Denial, Grant, PeerCertificate, Principal
 from edge_tunnel.access.state import HEAD, PushedPolicy, ticket_key, version_row
@@ -98,7 +99,7 @@ def reason(found: object) -> Reason:
 
 
 async def test_each_key_is_for_its_role_and_its_things() -> None:
-    """A device's key binds what it is for; a user's key is no device's, an admin's no link's."""
+    """A device's key binds what it is for; a user's key is no device's, an admin's no edge's."""
     house = await House().open()
     device, _ = await house.key("edge", "pump-1", things=("pump-1", "line-*"))
     user, _ = await house.key("remote", "anna")
@@ -110,8 +111,24 @@ async def test_each_key_is_for_its_role_and_its_things() -> None:
     assert isinstance(house.authority.judge(anna, "pump-1", "ssh"), Grant)
     assert reason(house.authority.judge(anna, "pump-1", "vnc")) is Reason.SERVICE_NOT_ALLOWED
     assert reason(house.authority.judge(edge, "pump-1", "ssh")) is Reason.NOT_AUTHORISED
-    for role, key in (("edge", user), ("remote", device), ("edge", admin), ("remote", admin)):
+    for role, key in (("edge", user), ("remote", device), ("edge", admin)):
         assert reason(await house.admit(role, key)) is Reason.NOT_AUTHORISED
+
+
+async def test_an_administrator_sees_all_and_opens_nothing() -> None:
+    """Whatever his name is, and however much the policy gives to a user of that name."""
+    house = await House().open()
+    key, record = await house.key("admin", "anna")
+    admin = await house.let_in("remote", key)
+    assert house.authority.may_see(admin, "whatever")
+    denial = house.authority.judge(admin, "pump-1", "ssh")
+    assert reason(denial) is Reason.NOT_AUTHORISED
+    assert isinstance(denial, Denial) and "use a user's key" in denial.text
+    assert reason(house.authority.may_bind(admin, "pump-1")) is Reason.NOT_AUTHORISED
+    assert not isinstance(decide(house.authority.state.policy, admin, "pump-1", "ssh", 0), Grant)
+    await house.admin.revoke_key(record.id, ROOT)
+    assert house.authority.still(admin) is not None
+    assert not house.authority.may_see(admin, "whatever")
 
 
 async def test_unknown_revoked_expired_and_wrong_are_one_answer() -> None:

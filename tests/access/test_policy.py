@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_tunnel.access import patterns
 from edge_tunnel.access.decide import NOT_FOR_YOU, decide
 from edge_tunnel.access.patterns import Names, exactly, matches
 from edge_tunnel.access.policy import LIMITS, Allow, Limits, Policy, most_generous
@@ -273,3 +275,21 @@ TEXTS = st.text("ab*?[]!-", max_size=6)
 def test_many_patterns_at_once_are_each_of_them(name: str, patterns: list[str]) -> None:
     """`Names` is `matches`, made for many names."""
     assert (name in Names(patterns)) == matches(name, patterns)
+
+
+def test_a_name_meets_few_of_a_thousand_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists ask of each name: those patterns are tried that have a part of it."""
+    tried: list[str] = []
+
+    def fits(name: str, some: Iterable[str]) -> bool:
+        tried.extend(some)
+        return matches(name, some)
+
+    monkeypatch.setattr(patterns, "matches", fits)
+    for form in ("*-{}-*", "?lant-{}-*", "plant-*-{}-*", "plant-{}*-x", "[op]*-{}-?"):
+        names = Names(form.format(number) for number in range(1000))
+        tried.clear()
+        assert ("plant-3-77-x" in names) == matches(
+            "plant-3-77-x", [form.format(number) for number in range(1000)]
+        )
+        assert len(tried) < 10, form

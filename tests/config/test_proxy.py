@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ handshake_timeout = 2.5
 max_unauthenticated = 10
 max_unauthenticated_per_source = 0
 max_failures_per_source = 3
+trusted_proxies = ["10.0.0.0/8", "2001:db8::7"]
 memory = 1000000
 max_links = 20
 max_silence = 90
@@ -62,6 +64,7 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
             max_unauthenticated=10,
             max_unauthenticated_per_source=0,
             max_failures_per_source=3,
+            trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("2001:db8::7/128")),
             memory=1_000_000,
             max_links=20,
             max_silence=90.0,
@@ -114,6 +117,8 @@ def test_the_key_from_a_file_or_from_outside(tmp_path: Path) -> None:
         ("[limits]\nhandshake_timeout = 10000", "did you mean 10?"),
         ('[limits]\nmax_silence = "x"', "must be a number"),
         ("limits = 3", "a group of keys"),
+        ('[limits]\ntrusted_proxies = ["balancer"]', "'balancer' is no address, and no network"),
+        ('[limits]\ntrusted_proxies = ["10.0.0.1/8"]', 'write it as in "10.0.0.0/8"'),
         ('[versions]\nedge_minimum = "new"', "'new' is not a version; write it as in"),
         ("[versions]\nnode_minimum = 1.0", "must be a string"),
         ('[versions]\nremote_minimun = "1"', "did you mean remote_minimum?"),

@@ -15,7 +15,7 @@ import trio.testing
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.cluster import ClusterRegistry
 from edge_tunnel.proxy.directory import Decision, NodeInfo
-from edge_tunnel.proxy.etcd import EngineAway, EtcdClient
+from edge_tunnel.proxy.etcd import EngineAway, EtcdClient, Watch
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.rows import Keys, thing_claim
@@ -85,10 +85,12 @@ class Nodes:
         self.prefix = prefix
         self.client = EtcdClient(etcd.endpoints)
 
-    def start(self, name: str, *, address: str = "", ttl: float = 6.0) -> Node:
+    def start(
+        self, name: str, *, address: str = "", ttl: float = 6.0, kind: type[Told] = Told
+    ) -> Node:
         client = EtcdClient(self.endpoints, attempt=1.0)
         node: Node
-        registry = Told(
+        registry = kind(
             NodeInfo(name, address or f"{name}.example:9101"),
             client,
             prefix=self.prefix,
@@ -453,6 +455,36 @@ async def test_wrong_guesses_are_written_row_by_row(
 
 
 # -- an engine in pieces
+
+
+class Late(Told):
+    """Its watch brings nothing, and says so to nobody: as one that is behind."""
+
+    async def _follow(self, watch: Watch) -> None:  # noqa: ARG002
+        await trio.sleep_forever()
+
+
+async def test_what_the_watch_has_not_brought_is_looked_up(etcd: Etcd, prefix: str) -> None:
+    """One read of the engine itself, and the node knows; what nobody has stays unknown."""
+    async with open_nodes(etcd, prefix) as nodes:
+        a, late = nodes.start("a"), nodes.start("b", kind=Late)
+        await a.registry.ready.wait()
+        await late.registry.ready.wait()
+        late.registry.on_looked = partial(late.hear, "looked")
+        late.registry.nodes["a"] = a.registry.me
+        a.registry.bind("größe/1", 7, port())
+        await a.until(lambda: a.registry.row("größe/1") is not None)  # its own watch has it
+        assert late.registry.locate("größe/1") is None
+        assert late.registry.look_up("größe/1")
+        await late.until_located("größe/1", "a")
+        assert late.registry.look_up("größe")  # no prefix of it
+        await late.until(lambda: ("looked", "größe") in late.heard)
+        assert late.registry.locate("größe") is None
+        assert [each for each in late.heard if each[0] in ("moved", "looked")] == [
+            ("moved", "größe/1"),
+            ("looked", "größe/1"),
+            ("looked", "größe"),
+        ]
 
 
 @pytest.mark.slow

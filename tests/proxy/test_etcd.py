@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from edge_tunnel.proxy.etcd import (
     LeaseGone,
     endpoints_of,
 )
+from edge_tunnel.proxy.etcd_tls import engine_context, engine_files
+from edge_tunnel.proxy.renewed import Renewed
 from edge_tunnel.proxy.rows import (
     Keys,
     guarded,
@@ -292,27 +295,91 @@ async def test_cancelled_call_harms_no_later_one(etcd: Etcd, prefix: str) -> Non
             assert [row.value for row in (await client.range(f"{prefix}a")).rows] == ["1"]
 
 
-async def test_client_certificates(tmp_path: Path) -> None:
+CA, OTHER = trustme.CA(), trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def guarded_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """One that wants certificates of CA."""
+    folder = tmp_path_factory.mktemp("etcd")
+    member = CA.issue_cert("127.0.0.1")
+    member.private_key_pem.write_to_path(folder / "key")
+    member.cert_chain_pems[0].write_to_path(folder / "cert")
+    CA.cert_pem.write_to_path(folder / "ca")
+    files = ["--cert-file", f"{folder}/cert", "--key-file", f"{folder}/key"]
+    files += ["--client-cert-auth", "--trusted-ca-file", f"{folder}/ca"]
+    with open_etcd(options=files) as engine:
+        yield engine
+
+
+async def test_client_certificates(guarded_etcd: Etcd, prefix: str) -> None:
     """With mutual TLS, our certificate lets us in; without one there is a clear refusal."""
-    ca, other = trustme.CA(), trustme.CA()
-    member = ca.issue_cert("127.0.0.1")
-    member.private_key_pem.write_to_path(tmp_path / "key")
-    member.cert_chain_pems[0].write_to_path(tmp_path / "cert")
-    ca.cert_pem.write_to_path(tmp_path / "ca")
-    files = ["--cert-file", f"{tmp_path}/cert", "--key-file", f"{tmp_path}/key"]
-    files += ["--client-cert-auth", "--trusted-ca-file", f"{tmp_path}/ca"]
-    with open_etcd(options=files) as etcd, trio.fail_after(30):
-        known = _context(ca)
-        ca.issue_cert("node-a.example").configure_cert(known)
-        client = EtcdClient(etcd.endpoints, tls=known)
-        await client.put("/k", "v")
-        async with client.open_watch("/", 1) as watch:
-            assert (await watch.receive()).changes == [Change("/k", "v", None)]
+    members = guarded_etcd.endpoints
+    known = _context(CA)
+    CA.issue_cert("node-a.example").configure_cert(known)
+    with trio.fail_after(30):
+        client = EtcdClient(members, tls=lambda: known)
+        await client.put(f"{prefix}k", "v")
+        async with client.open_watch(prefix, 1) as watch:
+            assert (await watch.receive()).changes == [Change(f"{prefix}k", "v", None)]
         await client.close()
         with pytest.raises(EngineAway, match=r"(?i)certificate|lost|closed"):
-            await EtcdClient(etcd.endpoints, tls=_context(ca)).put("/k", "v")
+            await EtcdClient(members, tls=lambda: _context(CA)).put("/k", "v")
         with pytest.raises(EngineAway, match=r"(?i)certificate verify failed"):
-            await EtcdClient(etcd.endpoints, tls=_context(other)).put("/k", "v")
+            await EtcdClient(members, tls=lambda: _context(OTHER)).put("/k", "v")
+
+
+def put_pair(folder: Path, ca: trustme.CA) -> None:
+    """A client's certificate and key, each by renaming."""
+    leaf = ca.issue_cert("node-a.example")
+    for file, data in (
+        ("cert.pem", leaf.cert_chain_pems[0].bytes()),
+        ("key.pem", leaf.private_key_pem.bytes()),
+    ):
+        new = folder / "new"
+        new.touch(mode=0o600)
+        new.write_bytes(data)
+        new.replace(folder / file)
+
+
+async def test_certificates_that_are_replaced(
+    guarded_etcd: Etcd, prefix: str, tmp_path: Path
+) -> None:
+    """New connections show the new one; a watch that lives goes on; broken files change nothing."""
+    CA.cert_pem.write_to_path(tmp_path / "ca.pem")
+    put_pair(tmp_path, CA)
+    pair = engine_files(*(str(tmp_path / each) for each in ("cert.pem", "key.pem", "ca.pem")))
+    tls = Renewed("etcd's client", pair, partial(engine_context, pair))
+
+    anew = EtcdClient(guarded_etcd.endpoints, tls=tls)
+
+    async def put(value: str) -> None:
+        try:
+            await anew.put(f"{prefix}k", value)
+        finally:
+            await anew.close()  # the connection, that is
+
+    with trio.fail_after(30):
+        client = EtcdClient(guarded_etcd.endpoints, tls=tls)
+        await put("1")
+        async with client.open_watch(prefix, 1) as watch:
+            assert (await watch.receive()).changes[-1].value == "1"
+            await client.put(f"{prefix}k", "2")
+            put_pair(tmp_path, OTHER)  # which etcd does not trust: it shows who uses it
+            assert tls.look() == ""
+            with pytest.raises(EngineAway, match=r"(?i)certificate|lost|closed"):
+                await put("new connections only")
+            await client.put(f"{prefix}k", "3")  # its connection stayed
+            (tmp_path / "cert.pem").write_bytes(b"half a file")
+            assert tls.look() is None
+            put_pair(tmp_path, CA)
+            assert tls.look() == ""
+            await put("4")
+            values: list[str | None] = []
+            while "4" not in values:
+                values += [each.value for each in (await watch.receive()).changes]
+            assert values == ["2", "3", "4"]
+        await client.close()
 
 
 def _context(ca: trustme.CA) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ from itertools import count
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.codec import decode, encode
@@ -210,6 +210,7 @@ def test_a_list_that_is_dropped() -> None:
     assert bench.next() is None and bench.gather.finished
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from("bcd"), PAGES, max_size=3),
     st.integers(0, 600),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from ipaddress import ip_network
 
 import pytest
 import trio
@@ -20,12 +21,12 @@ KEYS = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 1
 
 
 @asynccontextmanager
-async def visiting(node: Node) -> AsyncIterator[WireStream]:
+async def visiting(node: Node, peer: str = "a test") -> AsyncIterator[WireStream]:
     """A connection to the node."""
     near, far = wire_pair()
     with trio.fail_after(500):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(node.take, far, "a test"))
+            nursery.start_soon(partial(node.take, far, peer))
             yield near
             nursery.cancel_scope.cancel()
 
@@ -78,6 +79,30 @@ async def test_a_full_node_is_not_ready(autojump_clock: trio.testing.MockClock) 
     assert b"0 links" in body
 
 
+async def test_places_behind_a_balancer_are_of_those_it_comes_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The balancer has as many as it likes; who has his already is told so, whatever he asks."""
+    balancer = (ip_network("10.0.0.7"),)
+    settings = NodeSettings(max_unauthenticated_per_source=1, trusted_proxies=balancer)
+    node = Node(settings, DevelopmentKey("k"))
+
+    def request(start: bytes, source: bytes) -> bytes:
+        return start + b"X-Forwarded-For: %b\r\n" % source + KEYS + b"\r\n"
+
+    async with visiting(node, "10.0.0.7:1") as first, visiting(node, "10.0.0.7:2") as second:
+        await first.send_all(request(UPGRADE, b"192.0.2.1"))
+        assert (await first.receive_some()).startswith(b"HTTP/1.1 101 ")
+        for start in (UPGRADE, b"GET /health HTTP/1.1\r\nHost: n\r\n"):
+            async with visiting(node, "10.0.0.7:3") as third:
+                await third.send_all(request(start, b"192.0.2.1"))
+                assert (await everything(third)).startswith(b"HTTP/1.1 429 ")
+        await second.send_all(request(UPGRADE, b"192.0.2.2"))
+        assert (await second.receive_some()).startswith(b"HTTP/1.1 101 ")
+        assert node.strangers.count == 2
+    assert node.strangers.count == len(node.strangers.sources) == 0
+
+
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_a_websocket_goes_on(autojump_clock: trio.testing.MockClock, cut: int) -> None:
     """A request for a WebSocket gets one, however its bytes arrive."""
@@ -122,7 +147,7 @@ async def test_anything_else(
             answer = await everything(stream)
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert len(answer) < 500
-    assert node._unauthenticated == 0
+    assert node.strangers.count == 0
 
 
 @pytest.mark.parametrize("part", [b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\nX-"])
@@ -146,7 +171,7 @@ async def test_a_slow_request(autojump_clock: trio.testing.MockClock, part: byte
             answer = await everything(stream)
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert trio.current_time() - start == pytest.approx(5, abs=2)
-    assert node._unauthenticated == 0
+    assert node.strangers.count == 0
 
 
 async def test_a_visitor_that_leaves(autojump_clock: trio.testing.MockClock) -> None:
@@ -160,7 +185,7 @@ async def test_a_visitor_that_leaves(autojump_clock: trio.testing.MockClock) -> 
             else:
                 await stream.aclose()
             await trio.sleep(0.1)
-            assert node._unauthenticated == 0
+            assert node.strangers.count == 0
 
 
 async def test_resets_do_not_end_the_server() -> None:

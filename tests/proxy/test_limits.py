@@ -74,11 +74,11 @@ async def test_one_source_does_not_take_all_places() -> None:
 
             async with await come("127.0.0.2"):
                 async with await come("127.0.0.2"):
-                    while node._unauthenticated < 2:
+                    while node.strangers.count < 2:
                         await trio.lowlevel.checkpoint()
                     assert await _answer(await come("127.0.0.2")) == b""
                     assert await _answer(await come("127.0.0.3")) == b"HTTP/1.1 200 "
-                while node._unauthenticated > 1:
+                while node.strangers.count > 1:
                     await trio.lowlevel.checkpoint()
                 assert await _answer(await come("127.0.0.2")) == b"HTTP/1.1 200 "
             nursery.cancel_scope.cancel()
@@ -105,8 +105,8 @@ class Counting(DevelopmentKey):
 
 async def test_keys_that_are_tried(autojump_clock: trio.testing.MockClock) -> None:
     """After some refused keys an address is told to come later, the right key or not."""
-    async with running(max_failures_per_source=3) as (node, nursery):
-        node.authority = authority = Counting("k")
+    authority = Counting("k")
+    async with running(authority, max_failures_per_source=3) as (node, nursery):
         for _ in range(3):
             answer = await greet(node, nursery, "wrong", "192.0.2.1:5")
             assert isinstance(answer, Bye) and answer.reason == Reason.NOT_AUTHORISED

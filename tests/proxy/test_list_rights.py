@@ -9,12 +9,15 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel.protocol.frames import Bind, Bound, Offer, Welcome
+from edge_tunnel import LinkLost, Reason
+from edge_tunnel.audit.records import Kind
+from edge_tunnel.protocol.frames import Bind, Bound, Bye, Close, Offer, Welcome
 from edge_tunnel.remote.lists import Lister, open_lister
 from edge_tunnel.testing.cluster import Cluster, open_cluster
 from edge_tunnel.testing.transports import transport_pair
 from tests.access.test_authority import POLICY, ROOT, House
 from tests.proxy.test_node import TUNNEL, Peer, attach, attached, hello
+from tests.proxy.test_recording import Kept
 
 MORE = """
 [[allow]]
@@ -136,3 +139,44 @@ async def test_a_right_that_goes_takes_its_rows(autojump_clock: trio.testing.Moc
         assert (await seen(lister))[0] == PUMPS
         await plant.house.admin.push(POLICY.replace("pump-*", "press-a") + MORE, 2, "", ROOT)
         assert (await seen(lister))[0] == ["press-a"]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+async def test_an_administrator_lists_all(
+    autojump_clock: trio.testing.MockClock, node: str
+) -> None:
+    """With the key that he has for the API; the audit says so, once for what he looks at."""
+    async with open_plant() as plant:
+        audit = plant.cluster.nodes[node].traffic.recording.audit = Kept()
+        key, record = await plant.house.key("admin", "root")
+        async with plant.lister(node, key) as lister:
+            assert await seen(lister) == (ALL, ALL, ["a", "b"])
+            for _ in range(3):
+                await lister.things("press-*")
+            await plant.house.admin.revoke_key(record.id, ROOT)
+            await trio.sleep(2)  # these nodes share one authority, and one of them hears of it
+            with pytest.raises(LinkLost):
+                await lister.things()
+        listed = [each for each in audit.events if each.kind is Kind.LISTED]
+        assert [each.detail for each in listed] == ["things", "tunnels", "nodes", "things press-*"]
+        assert {(each.who, each.role, each.via) for each in listed} == {
+            ("root", "admin", f"key {record.id}")
+        }
+        assert plant.cluster.nodes[node].traffic.lists._recorded == {}
+
+
+async def test_an_administrator_opens_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """Also not as a user of the same name, nor a tunnel whose id he has seen."""
+    async with open_plant() as plant:
+        audit = plant.cluster.nodes["a"].traffic.recording.audit = Kept()
+        key, _ = await plant.house.key("admin", "boss")
+        admin = await plant.link("a", "remote", key)
+        known = bytes([10]) + TUNNEL[1:]
+        for tunnel, epoch, fresh in ((bytes(16), 1, True), (known, 2, False)):
+            await admin.say(attach(epoch, fresh=fresh, thing="pump-a")._replace(tunnel=tunnel))
+            answer = await admin.hear()
+            assert isinstance(answer, Close) and answer.reason == Reason.NOT_AUTHORISED
+        assert audit.kinds.count("tunnel_denied") == 2
+        await admin.say(Bind("pump-a", 99))
+        answer = await admin.hear()
+        assert isinstance(answer, Bye) and answer.reason == Reason.PROTOCOL_ERROR

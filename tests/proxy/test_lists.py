@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from edge_tunnel import DevelopmentKey, LinkLost, LinkRefused, Node, NodeSettings, Reason
+from edge_tunnel.access.rights import Principal
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -29,7 +30,11 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 from edge_tunnel.protocol.listing import List, Missing, NodeRow, ThingRow, TunnelRow
+from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.proxy import lists
 from edge_tunnel.proxy.gather import MAX_DUE
+from edge_tunnel.proxy.own_rows import LOOKS, Fits, fits
+from edge_tunnel.proxy.port import Port
 from edge_tunnel.remote.lists import Lister, Sample, open_lister
 from edge_tunnel.testing.cluster import KEY, Cluster
 from edge_tunnel.testing.transports import transport_pair
@@ -115,6 +120,68 @@ async def test_ten_thousand_things(autojump_clock: trio.testing.MockClock) -> No
             rows, missing = sample.rows, sample.missing
         assert {row.thing for row in rows} == names and len(rows) == len(names)
         assert missing == []
+
+
+@pytest.mark.parametrize(("pattern", "found"), [("nothing-*", 0), ("*-99-*", 100)])
+async def test_a_search_through_many_names_lets_others_have_their_turn(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    found: int,
+) -> None:
+    """However little is found: in no turn of the event loop more than LOOKS names are looked at."""
+    looks, in_a_turn = 0, [0]
+
+    def counted(pattern: str) -> Fits:
+        wanted = fits(pattern)
+
+        def look(name: str) -> object:
+            nonlocal looks
+            looks += 1
+            return wanted(name)
+
+        return look
+
+    async def count_turns() -> None:
+        while True:
+            before = looks
+            await trio.lowlevel.checkpoint()
+            in_a_turn.append(looks - before)
+
+    monkeypatch.setattr(lists, "fits", counted)
+    async with cluster_of("a") as cluster, trio.open_nursery() as nursery:
+        await bound(cluster, "a", "first")
+        ledger = cluster.nodes["a"].traffic.lists.ledger
+        for number in range(10_000):
+            name = f"pump-{number // 100}-{number}"
+            ledger.bound(name, 5, ledger.things["first"].port, 1.0)
+        async with lister_of(cluster, "a") as lister:
+            nursery.start_soon(count_turns)
+            assert len((await lister.things(pattern)).rows) == found
+        nursery.cancel_scope.cancel()
+    assert looks == 10_001
+    assert max(in_a_turn) <= 2 * LOOKS  # trio shuffles each turn: of two, late in one, early in one
+
+
+async def test_a_writer_that_never_waits_gets_one_page_in_a_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A socket with room takes small pages at once: making many of them is to have its pauses."""
+    node = Node(NodeSettings(), DevelopmentKey("k"))
+    edge, remote = Port("edge", "e", Outlet()), Port("remote", "r", Outlet())
+    remote.principal = Principal(role="remote", name="r", via="a test")
+    for number in range(10 * LOOKS):
+        node.traffic.lists.ledger.bound(f"pump-{number}", 5, edge, 1.0)
+    for page in range(16):
+        node.traffic.lists.asked(remote, Ask(1, page, List.THINGS, "nothing-*"))
+    pages: list[int] = []
+    with trio.fail_after(5):
+        while sum(pages) < 11:
+            pages.append(0)
+            while remote.outlet.next_message() is not None:
+                pages[-1] += 1
+            await trio.lowlevel.checkpoint()
+    assert max(pages) == 1
 
 
 async def test_unbound_things_are_gone(autojump_clock: trio.testing.MockClock) -> None:

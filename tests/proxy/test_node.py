@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, Reason
-from edge_tunnel.access.rights import Credentials, Denial, PeerCertificate, Principal
+from edge_tunnel.access.rights import Authority, Credentials, Denial, PeerCertificate, Principal
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Attach,
@@ -71,10 +71,13 @@ def attached(epoch: int = 1) -> Attached:
 
 
 @asynccontextmanager
-async def running(**settings: float) -> AsyncIterator[tuple[Node, trio.Nursery]]:
+async def running(
+    authority: Authority | None = None, **settings: float
+) -> AsyncIterator[tuple[Node, trio.Nursery]]:
+    authority = authority or DevelopmentKey("k")
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
-            yield Node(NodeSettings(**settings), DevelopmentKey("k")), nursery  # type: ignore[arg-type]
+            yield Node(NodeSettings(**settings), authority), nursery  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
 
 

@@ -6,17 +6,18 @@ Lessons whose test stands with the part that it is about, and is not written twi
 CVE-2023-0754, CVE-2023-0755    lengths and indexes: tests/protocol/test_codec.py, tests/fuzz
 CVE-2020-27265                  nested and variable fields: test_codec.py, test_deep_nesting...
 CVE-2023-51837                  certificates are checked: tests/link/test_dialling.py
-CVE-2025-49825                  a device has the last word: tests/edge/test_edge.py
+CVE-2025-49825                  a device has the last word: tests/edge/test_edge.py, test_guard.py
 websockets #1715                limit, limit + 1, limit + 2: tests/link/test_hazards.py
 CVE-2024-37890                  many headers, long ones: tests/proxy/test_http.py
 CVE-2023-47090                  no key, no account: tests/proxy/test_node.py
 CVE-2023-44981, CVE-2023-32082  the engine over TLS: tests/proxy/test_etcd.py; nodes: test_hop.py
 CVE-2023-48795                  what is proved is the whole transcript: tests/protocol/test_proof.py
-CVE-2023-44487                  churn: tests/proxy/test_limits.py, tests/proxy/test_pace.py
+CVE-2023-44487                  churn: tests/proxy/test_limits.py, test_pace.py, test_rates.py
 =============================== ==================================================================
 
 CVE-2024-6387 (work in a signal's context) and CVE-2025-30215 (an API that we do not have) cannot
-strike here; CVE-2022-41924 (a local API) cannot because the device has none (CVE-2022-25251).
+strike here; CVE-2022-41924 (a local API) cannot because the device has none (CVE-2022-25247,
+CVE-2022-25251: below).
 """
 
 from __future__ import annotations
@@ -372,6 +373,24 @@ def listening(pid: int) -> list[str]:
         if fields[6] in own and int(fields[3], 16) & 0x10000:  # __SO_ACCEPTCON
             found.append(f"unix {fields[7:]}")
     return found
+
+
+LESSONS = """
+2023-0754 2023-0755 2020-27265 2022-25246 2022-25247 2022-25251 2024-43798 2026-40910 2024-26135
+2023-51837 2025-49825 2024-1709 2022-41924 2025-43859 2018-1000518 2021-33880 2020-27813 2024-37890
+2023-47090 2025-30215 2023-44981 2023-32082 2023-48795 2024-6387 2023-44487
+"""
+
+
+def test_each_lesson_is_here_and_each_place_exists() -> None:
+    """By its number; and the files that the table names hold tests."""
+    here = Path(__file__).read_text(encoding="utf-8").partition("LESSONS = ")[0]
+    numbers = here.upper().replace("_", "-")
+    assert [each for each in LESSONS.split() if f"CVE-{each}" not in numbers] == []
+    tests = Path(__file__).parents[1]
+    for name in set(re.findall(r"test_\w+\.py", here)):
+        found = [each.read_text(encoding="utf-8") for each in tests.rglob(name)]
+        assert any("def test_" in text for text in found), name
 
 
 def test_the_list_is_whole() -> None:

@@ -10,16 +10,23 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import trio
 
-from edge_tunnel import DevelopmentKey, Node, NodeSettings, open_edge, open_remote
+from edge_tunnel import DevelopmentKey, Node, NodeSettings, Reason, open_edge, open_remote
+from edge_tunnel.audit.records import Kind
 from edge_tunnel.config.model import EdgeConfig, Server
 from edge_tunnel.config.secret import Secret
+from edge_tunnel.link.websocket import open_client
+from edge_tunnel.protocol.codec import decode, encode
+from edge_tunnel.protocol.frames import Bye
 from edge_tunnel.testing.processes import Child
 from tests.conftest import echo
+from tests.proxy.test_node import hello
+from tests.proxy.test_recording import Kept
 from tests.system.processes import KEY, is_listening, started, write_config
 
 pytestmark = pytest.mark.slow
@@ -202,6 +209,57 @@ async def test_a_drain_behind_haproxy_is_not_noticed(tmp_path: Path) -> None:
                     assert max(pauses) < 0.5
                     assert "link_lost" not in lost
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("program", ["haproxy", "nginx"])
+async def test_a_node_knows_for_whom_the_balancer_comes(tmp_path: Path, program: str) -> None:
+    """Audit and limits name the peer's address: not the balancer's, nor what the peer invents."""
+    audit = Kept()
+    settings = NodeSettings(trusted_proxies=(ip_network("127.0.0.1"),), max_failures_per_source=2)
+    node = Node(settings, DevelopmentKey("k"), audit=audit)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(node.serve, "127.0.0.1", 0)
+            behind = listeners[0].socket.getsockname()[1]
+            async with balancer(program, tmp_path, [behind, behind]) as port:
+                seen = [await greet(port, "127.0.0.7", "wrong") for _ in range(3)]
+                assert seen == [Reason.NOT_AUTHORISED] * 2 + [Reason.TOO_MANY]
+                assert await greet(port, "127.0.0.8", "wrong") == Reason.NOT_AUTHORISED
+                assert await greet(port, "127.0.0.8", "k") is None
+            nursery.cancel_scope.cancel()
+    opened = [each.address for each in audit.events if each.kind is Kind.LINK_OPENED]
+    assert [each.address for each in audit.events][:4] == ["127.0.0.7:0"] * 3 + ["127.0.0.8:0"]
+    assert opened == ["127.0.0.8:0"]
+
+
+async def greet(port: int, source: str, key: str) -> int | None:
+    """Why the node says no to this key, from this address; None: it does not."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port, local_address=source)
+    async with open_client(Lying(stream), host="n", path="/", peer="n", timeout=10) as transport:
+        await transport.send(encode(hello("remote", key=key)))
+        answer = decode(await transport.receive())
+    return answer.reason if isinstance(answer, Bye) else None
+
+
+class Lying(trio.abc.Stream):
+    """Names another peer in its request."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._lies = b"\r\nX-Forwarded-For: 192.0.2.1\r\n"
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        lies, self._lies = self._lies, b"\r\n"
+        await self._stream.send_all(bytes(data).replace(b"\r\n", lies, 1))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Plain(EdgeConfig):

@@ -177,15 +177,15 @@ async def test_a_node_that_does_not_know_it(
     """The remote's own node is too old, or says so: nothing is opened, and it is named."""
     with trio.fail_after(200):
         async with open_cluster() as cluster, an_edge(cluster):
-            node = cluster.nodes["node"]
-            honest = node._answer
+            door = cluster.nodes["node"]._reception
+            honest = door._agree
 
             def old(hello: object) -> object:
                 answer = honest(hello)  # type: ignore[arg-type]
                 assert isinstance(answer, Welcome)
                 return answer._replace(features=("drain",))
 
-            monkeypatch.setattr(node, "_answer", old)
+            monkeypatch.setattr(door, "_agree", old)
             async with a_remote(cluster) as remote:
                 error = await refusal(remote)
                 assert error.reason is Reason.ENCRYPTION

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 
 from edge_tunnel.cli.main import main
 from edge_tunnel.testing import Child, Site, open_site
+from edge_tunnel.testing.etcd import free_port, open_etcd
 
 pytestmark = pytest.mark.slow
 
@@ -160,3 +162,47 @@ async def test_who_has_no_certificate(tmp_path: Path) -> None:
         assert "demands a client certificate; give --cert and --cert-key" in line
         assert await child.process.wait() == 75
         await running.node.line("it has no client certificate")
+
+
+def put_pair(folder: Path, ca: trustme.CA) -> None:
+    leaf = ca.issue_cert("127.0.0.1")
+    for file, data in (
+        ("etcd.key", leaf.private_key_pem.bytes()),
+        ("etcd.pem", leaf.cert_chain_pems[0].bytes()),
+    ):
+        (folder / file).touch(mode=0o600)
+        (folder / file).write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["by itself", "SIGHUP"])
+async def test_certificates_towards_etcd_are_renewed(tmp_path: Path, how: str) -> None:
+    """The node says that it took new files up, and loses etcd by neither good nor broken ones."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    put_pair(tmp_path, ca)
+    pair = ["--cert-file", f"{tmp_path}/etcd.pem", "--key-file", f"{tmp_path}/etcd.key"]
+    guarded = [*pair, "--client-cert-auth", "--trusted-ca-file", f"{tmp_path}/ca.pem"]
+    with open_etcd(options=guarded) as etcd, trio.fail_after(ALLOWED):
+        config = tmp_path / "proxy.toml"
+        config.write_text(
+            f'listen = "127.0.0.1:0"\n[cluster]\nengine = "{etcd.members[0].endpoint}"\n'
+            f'node_name = "a"\nadvertise = "127.0.0.1:{free_port()}"\n'
+            f'engine_ca = "{tmp_path}/ca.pem"\nengine_cert = "{tmp_path}/etcd.pem"\n'
+            f'engine_key = "{tmp_path}/etcd.key"\n'
+        )
+        async with open_site(tmp_path) as site:
+            site.environ = {**site.environ, "EDGE_TUNNEL_DEV_KEY": site.key}
+            node = await site.start("proxy", "--config", str(config), *SAY)
+            await node.event("joined")
+            (tmp_path / "etcd.key").write_text("half a file")
+            if how == "SIGHUP":
+                node.process.send_signal(signal.SIGHUP)
+            refused = await node.event("certificate_refused")
+            assert (refused["what"], "engine_key" in refused["reason"]) == ("etcd's client", True)
+            put_pair(tmp_path, ca)
+            if how == "SIGHUP":
+                node.process.send_signal(signal.SIGHUP)
+                assert (await node.event("reloaded"))["changed"] == ["etcd's client"]
+            else:
+                assert (await node.event("certificate_renewed"))["what"] == "etcd's client"
+            assert [each for each in node.events if each["event"] == "engine_lost"] == []
