@@ -64,8 +64,8 @@ def _options() -> argparse.Namespace:
     add("--growth", type=int, nargs="?", const=10_000, metavar="N", help=text)
     text = "instead: what N workers of `edge-tunnel proxy` carry, compared with one"
     add("--workers", type=int, metavar="N", help=text)
-    add("--rounds", type=int, help="rounds over everything (default 5, quick 2)")
-    add("--seconds", type=float, help="of each measurement (default 1, quick 0.4)")
+    add("--rounds", type=int, help="rounds over everything (default 5, quick 3)")
+    add("--seconds", type=float, help="of each measurement (default 1, quick 0.25)")
     add("--idle", type=int, default=500, help="idle links and streams (500)")
     measures = [*MEASURES, *FRESH]
     add("--only", action="append", choices=measures, metavar="NAME", help=", ".join(measures))
@@ -75,8 +75,8 @@ def _options() -> argparse.Namespace:
     add("--write", action="store_true", help="tables, figures and plot into docs/performance.*")
     options = parser.parse_args()
     there = [name for name in PATHS if name not in PEERS or is_there(PEERS[name])]
-    options.rounds = options.rounds or (2 if options.quick else 5)
-    options.seconds = options.seconds or (0.4 if options.quick else 1.0)
+    options.rounds = options.rounds or (3 if options.quick else 5)
+    options.seconds = options.seconds or (0.25 if options.quick else 1.0)
     options.only = options.only or (_QUICK_MEASURES if options.quick else measures)
     options.path = options.path or (_QUICK_PATHS if options.quick else there)
     return options
@@ -127,6 +127,9 @@ def _compared(results: Results) -> int:
     found = list(changes(kept["results"], results))
     head = ["ratio to the trio floor", "", f"at {kept['about']['commit']}", "now", ""]
     print("\n" + markdown([head, *(change.cells() for change in found)]))
+    load, processors = os.getloadavg()[2], len(os.sched_getaffinity(0))
+    if load > processors:
+        print(f"the load average was {load:.1f} on {processors} processors: this is mostly noise")
     worse = sum(change.is_worse for change in found)
     print(f"{worse} of {len(found)} got worse than noise")
     return worse
