@@ -86,7 +86,7 @@ Another user of the machine sees the arguments of a process: prefer the variable
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
 Several nodes share an etcd (3.4 or later), each with a name and an address for the other nodes:
-  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \
+  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \\
       --node-name a --advertise 127.0.0.1:9101
 A device on one node is reached from any other; a node that dies takes no connection with it.
 
