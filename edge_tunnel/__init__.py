@@ -20,10 +20,11 @@ The byte's way, one direction (the other is the same, mirrored)::
       -> protocol.stream  puts the byte in order, once
       -> link.splice      reads the stream, writes the technician's TCP socket
 
-The rooms: `protocol` (pure decisions; WIRE.md in it is the specification), `link` (the trio shell),
-the roles `edge`, `remote` and `proxy`, `config` (files), `access` (who may do what), `audit`
-(what happened), `cli` (commands), `testing` (doubles for your own tests). Imports go one way,
-roles -> link -> protocol; tests/test_rooms.py holds that.
+The rooms: `protocol` (pure decisions; WIRE.md in it is the specification), `alwayson` (the wire of
+ThingWorx devices in the same way: a codec and its WIRE.md), `link` (the trio shell), the roles
+`edge`, `remote` and `proxy`, `config` (files), `access` (who may do what), `audit` (what happened),
+`cli` (commands), `testing` (doubles for your own tests). Imports go one way, roles -> link ->
+protocol; tests/test_rooms.py holds that.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from typing import Final
 
@@ -34,10 +35,10 @@ At its first start the device makes a key that shows remotes who it is, and keep
 (config.identity.pem; or edge_tunnel.identity_file). Keep it: a remote that knows this device stops
 if its fingerprint is another one.
 
-events: identity (fingerprint), connecting, linked, bound (thing, url, fingerprint),
-link_lost (reason), link_refused (reason), connect_failed (reason), unbound, tunnel_opened,
-tunnel_detached, tunnel_resumed (seconds), tunnel_closed (reason), stream_opened,
-stream_refused (reason), reloaded, reload_failed (reason), notice (text)
+events: identity (fingerprint), connecting, linked (protocol: edge-tunnel.1 or alwayson),
+bound (thing, url, fingerprint), link_lost (reason), link_refused (reason), connect_failed (reason),
+unbound, tunnel_opened, tunnel_detached, tunnel_resumed (seconds), tunnel_closed (reason),
+stream_opened, stream_refused (reason), reloaded, reload_failed (reason), notice (text)
 
 SIGHUP reads the file again: services and limits change at once, another server or key makes a new
 link without losing a stream, and a broken file changes nothing.
@@ -55,6 +56,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE", help="EMS config.json, or the same as .toml"
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("auto", "edge-tunnel", "alwayson"),
+        help="what to speak: edge-tunnel (our nodes), alwayson (ThingWorx servers), or auto: ours "
+        "where the server offers it (default: edge_tunnel.protocol of the file, or auto)",
+    )
     add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default=None)
@@ -68,8 +75,13 @@ def run(args: argparse.Namespace) -> int:
     for finding in loaded.findings:
         if finding.severity is Severity.WARNING:
             _log.warning("%s", finding)
-    trio.run(_serve, loaded.config, args)
+    trio.run(_serve, _with_options(loaded.config, args), args)
     return Exit.DONE
+
+
+def _with_options(config: EdgeConfig, args: argparse.Namespace) -> EdgeConfig:
+    """What is said on the command line wins over the file, also when that is read again."""
+    return dataclasses.replace(config, protocol=args.protocol) if args.protocol else config
 
 
 async def _serve(config: EdgeConfig, args: argparse.Namespace) -> None:
@@ -78,7 +90,7 @@ async def _serve(config: EdgeConfig, args: argparse.Namespace) -> None:
         open_stop(with_stdin=args.exit_with_stdin, with_hangup=False) as stop,
         open_reporter(as_json=args.json, on_broken=stop.set) as reporter,
         open_edge(config, identity=identity) as edge,
-        open_reload(edge, args.config, reporter),
+        open_reload(edge, args.config, reporter, lambda config: _with_options(config, args)),
     ):
         edge.notices.call(reporter)
         edge.notices.emit("identity", fingerprint=edge.fingerprint)

@@ -63,7 +63,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "link_left": "left {url} for another node",
     "link_lost": "link lost: {reason}",
     "link_refused": "refused by {url}: {reason}",
-    "linked": "linked to {url}",
+    "linked": "linked to {url} ({protocol})",
     "listening": "listening on {where}",
     "reload_failed": "the file was read again, and nothing was changed: {reason}",
     "reloaded": "the file was read again; changed: {changed}",

@@ -15,6 +15,7 @@ import trio
 from edge_tunnel.audit.records import Audit
 from edge_tunnel.cli.access import read_secret
 from edge_tunnel.cli.addresses import parse_listen
+from edge_tunnel.cli.alwayson import add_alwayson, read_alwayson
 from edge_tunnel.cli.arguments import (
     Subparsers,
     add_json,
@@ -85,7 +86,7 @@ Another user of the machine sees the arguments of a process: prefer the variable
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
 Several nodes share an etcd (3.4 or later), each with a name and an address for the other nodes:
-  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \
+  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \\
       --node-name a --advertise 127.0.0.1:9101
 A device on one node is reached from any other; a node that dies takes no connection with it.
 
@@ -95,6 +96,10 @@ limits and an audit log (audit-1.log ...) of its own. The parent passes on SIGTE
 starts a worker that dies again; what hung on it goes on through the others meanwhile. With
 certificates between nodes, node-a.pem is to name all of them:
   edge-tunnel tls init --name tunnel.example.com --node a --name a-1 --name a-2
+
+ThingWorx devices connect as they are (docs/thingworx.md) to a node with --alwayson, with the same
+keys; their services are those that the policy names for them, and of --alwayson-service:
+  edge-tunnel proxy --listen 127.0.0.1:9100 --alwayson --alwayson-service ssh=127.0.0.1:22
 
 --audit FILE records who opened what, from where, when, and how it ended; `edge-tunnel audit` reads
 it and shows whether it was changed. The [audit] table of proxy.toml has the rest of it: the
@@ -130,6 +135,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_cluster(parser)
     add_workers(parser)
+    add_alwayson(parser)
     add_lifetime(parser)
     add_json(parser)
     add_log_level(parser, default=None)
@@ -176,9 +182,14 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         config = load_proxy_config(args.config, environ=environ)
         config = replace(config, state=args.state or config.state)
         tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
-        audit = _audit(args.audit, config.audit)
-        workers = args.workers or config.workers
-        return replace(config, tls=tls, cluster=cluster, audit=audit, workers=workers)
+        return replace(
+            config,
+            tls=tls,
+            cluster=cluster,
+            workers=args.workers or config.workers,
+            audit=_audit(args.audit, config.audit),
+            alwayson=read_alwayson(args, config.alwayson),
+        )
     dev_key, access = read_keys(args)
     return ProxyConfig(
         dev_key=dev_key,
@@ -189,6 +200,7 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         cluster=read_cluster(args),
         workers=args.workers or 1,
         audit=_audit(args.audit, None),
+        alwayson=read_alwayson(args, None),
         log_level="WARNING",
     )
 
@@ -201,9 +213,13 @@ def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings |
     return replace(settings, journal=True) if place == "-" else replace(settings, file=place)
 
 
-def _bearable(links: int) -> int:
-    """As many links as this process may have sockets for; without one no hop could be dialled."""
-    most = allow_open_files(links + _OTHER_FILES) - _OTHER_FILES
+def _bearable(links: int, streams: int) -> int:
+    """As many links as this process may have sockets for; without one no hop could be dialled.
+
+    `streams`: sockets of ThingWorx devices beside their links.
+    """
+    others = _OTHER_FILES + streams
+    most = allow_open_files(links + others) - others
     if most < links:
         _log.info("takes %d links, not %d: raise the limit of open files (ulimit -Hn)", most, links)
     return min(most, links)
@@ -214,7 +230,7 @@ def _name(config: ProxyConfig) -> str:
 
 
 def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
-    limits = config.limits
+    limits, alwayson = config.limits, config.alwayson
     return NodeSettings(
         name=_name(config),
         handshake_timeout=limits.handshake_timeout,
@@ -223,13 +239,14 @@ def _settings(config: ProxyConfig, hop_key: str) -> NodeSettings:
         trusted_proxies=limits.trusted_proxies,
         max_failures_per_source=limits.max_failures_per_source,
         memory=limits.memory,
-        max_links=_bearable(limits.max_links),
+        max_links=_bearable(limits.max_links, 0 if alwayson is None else alwayson.max_streams),
         max_silence=limits.max_silence,
         hops=HopSettings(key=hop_key),
         origins=() if config.access is None else config.access.origins,
         demands=config.versions,
         admission_rate=limits.admission_rate,
         admission_burst=limits.admission_burst,
+        alwayson=alwayson,
     )
 
 

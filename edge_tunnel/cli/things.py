@@ -14,6 +14,9 @@ from edge_tunnel.remote.lists import Lister
 
 __all__ = ["VIEW", "add_parser", "run"]
 
+OURS: Final = "edge-tunnel"
+"""What a device speaks that has our own edge."""
+
 _EXAMPLES: Final = """\
 examples (with EDGE_TUNNEL_PROXY=ws://127.0.0.1:9100 and EDGE_TUNNEL_KEY set):
   edge-tunnel things                          # all that are bound, at any node of the cluster
@@ -27,14 +30,17 @@ the device says that it offers. FINGERPRINT (whole with --wide and --json) is wh
 says it has, as it came through the nodes: connect checks the one that the device itself proves, and
 compare that with what the device prints at its start.
 
+PROTOCOL is what the device speaks: alwayson is a ThingWorx device as it is. A node is the end of
+its tunnels, and of end-to-end encryption; all such devices show one fingerprint, the cluster's.
+
 An administrator's policy says who sees what: the things on which it gives you some service.
 
 Any node can be asked; it asks the others. One that does not answer is named, and of its things
 everything but name, node and epoch is unknown (-).
 
 events of --json: thing, one a row (thing, node, epoch, since, address, services, tunnels, streams,
-from_edge, from_remote, from_edge_rate, from_remote_rate, fingerprint; null: not known), missing
-(node, reason); with --watch also sample (rows, missing) after each, and link_lost (reason)
+from_edge, from_remote, from_edge_rate, from_remote_rate, protocol, fingerprint; null: not known),
+missing (node, reason); with --watch also sample (rows, missing) after each, and link_lost (reason)
 """
 
 
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:
     if not row.known:
-        return [row.thing, row.node, UNKNOWN, UNKNOWN, str(row.epoch), *[UNKNOWN] * 7]
+        return [row.thing, row.node, UNKNOWN, UNKNOWN, str(row.epoch), *[UNKNOWN] * 8]
     return [
         row.thing,
         row.node,
@@ -72,6 +78,7 @@ def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:
         size(row.from_remote),
         speed(rate.from_edge),
         speed(rate.from_remote),
+        row.protocol or OURS,
         row.fingerprint or UNKNOWN,
     ]
 
@@ -87,6 +94,7 @@ def _data(row: ThingRow, rate: Rate) -> dict[str, object]:
         "from_remote": row.from_remote,
         "from_edge_rate": rate.from_edge,
         "from_remote_rate": rate.from_remote,
+        "protocol": row.protocol or OURS,
         "fingerprint": row.fingerprint or None,
     }
     facts = known if row.known else dict.fromkeys(known)
@@ -108,6 +116,7 @@ VIEW: Final = View(
         Column("DOWN", 2, right=True),
         Column("UP/S", 8, right=True),
         Column("DOWN/S", 8, right=True),
+        Column("PROTOCOL", 1),
         Column("FINGERPRINT", 0),
     ),
     cells=_cells,

@@ -31,7 +31,7 @@ __all__ = ["Built", "build"]
 Origins = Mapping[str, Origin]
 
 _OWN_WINS = {"own.ping_interval": "link.ping_interval", "own.ping_timeout": "link.ping_timeout"}
-_TOP = ("resource", "log_level", "end_to_end_encryption", "identity_file")
+_TOP = ("resource", "log_level", "end_to_end_encryption", "protocol", "identity_file")
 _SAMPLE_SERVER = 'write "ws_servers": [{"host": "proxy.example.com", "port": 443}]'
 _SAMPLE_KEY = 'write "appKey", or set EDGE_TUNNEL_APP_KEY'
 

@@ -10,7 +10,9 @@ from edge_tunnel.config.model import EdgeConfig
 
 __all__ = ["Changes", "changes"]
 
-_RECONNECT: Final = frozenset({"servers", "app_key", "resource", "link", "tls", "http_proxy"})
+_RECONNECT: Final = frozenset(
+    {"servers", "app_key", "resource", "link", "tls", "http_proxy", "protocol"}
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def check(config: EdgeConfig, built: Built) -> EdgeConfig:
     _nothing_to_reach(config, built)
     _liveness(config, built)
     _encryption(config, built)
+    _protocol(config, built)
     _certificates(config, built)
     _files(config, built)
     _proxy(config, built)
@@ -68,6 +69,19 @@ def _encryption(config: EdgeConfig, built: Built) -> None:
             built.warn(section.offset, section.path, message, "see ws_connection.encryption")
     if not config.link.encrypted:
         _remark(built, "link.encrypted", "the link is not encrypted", 'set it to "ssl"')
+
+
+def _protocol(config: EdgeConfig, built: Built) -> None:
+    taken = built.section.values.get("protocol")
+    if taken is None or config.end_to_end_encryption != "require":
+        return
+    if config.protocol == "alwayson":
+        message = "AlwaysOn has no end-to-end encryption, which is required here"
+        hint = "write edge-tunnel, or allow tunnels without (end_to_end_encryption)"
+        built.complain(taken.offset, taken.path, message, hint)
+    elif config.protocol == "auto":
+        message = "AlwaysOn is never spoken: it has no end-to-end encryption, which is required"
+        built.note(taken.offset, taken.path, message)
 
 
 def _certificates(config: EdgeConfig, built: Built) -> None:

@@ -12,6 +12,7 @@ seconds; EMS does not look at it, so that one file can serve both::
         "resume_timeout": 120,               // a tunnel without a link ends after this
         "max_streams": 1024,                 // TCP connections at once in one tunnel
         "end_to_end_encryption": "allow",    // or require, or off (so that nodes can inspect)
+        "protocol": "auto",                  // or edge-tunnel, or alwayson (ThingWorx servers)
         "identity_file": "identity.pem",     // who this device is; made at the first start
         "appKey_file": "appKey",             // in place of appKey, relative to this file
         "ping_interval": 5,                  // wins over ws_connection.ping_rate
@@ -52,6 +53,7 @@ _PORT = Whole(low=1, high=65535)
 _BYTES = Whole(low=512, high=2**30, unit="bytes")
 _NEVER_HONOURED = "EMS never honoured this; here it does what its name says"
 
+_PROTOCOLS = {"auto": "auto", "edge-tunnel": "edge-tunnel", "alwayson": "alwayson"}
 _SEALED = {"allow": "allow", "require": "require", "off": "off"}
 
 GROUPS = (
@@ -186,6 +188,7 @@ _OWN = (
     _own("resume_timeout", Duration(scale=1, low=1), "tunnel.resume_timeout"),
     _own("max_streams", Whole(low=1, high=1_000_000), "tunnel.max_streams"),
     _own("end_to_end_encryption", Choice(_SEALED), "end_to_end_encryption"),
+    _own("protocol", Choice(_PROTOCOLS), "protocol"),
     _own("identity_file", Text(), "identity_file"),
     _own("appKey_file", Text(), "app_key_file", "app_key_file"),
     # For a file that EMS reads as well: ours win over ws_connection's, which EMS obeys.

@@ -174,6 +174,10 @@ class EdgeConfig:
     """Of tunnels, between remote and device: ``allow`` (the remote decides), ``require``, or
     ``off`` (a node may inspect what passes)."""
 
+    protocol: str = "auto"
+    """What is spoken with a server: ``edge-tunnel`` (our own wire), ``alwayson`` (that of
+    ThingWorx), or ``auto``: ours where the server offers it in the handshake."""
+
     identity_file: str | None = None
     """Where the device keeps the key that shows remotes who it is; ``edge-tunnel edge`` without
     one uses a file beside the configuration."""

@@ -40,6 +40,9 @@
 
     [audit]                       # see config/audit.py
     file = "/var/log/edge-tunnel/audit.log"
+
+    [alwayson]                    # see config/alwayson.py
+    enabled = true
 """
 
 from __future__ import annotations
@@ -51,6 +54,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_tunnel.config import scalars
+from edge_tunnel.config.alwayson import (
+    ALWAYSON_GROUP,
+    ALWAYSON_RULES,
+    AlwaysOnSettings,
+    alwayson_settings,
+    check_alwayson,
+)
 from edge_tunnel.config.audit import (
     AUDIT_GROUP,
     AUDIT_RULES,
@@ -170,6 +180,9 @@ class ProxyConfig:
     audit: AuditSettings | None = None
     """None: nothing is recorded."""
 
+    alwayson: AlwaysOnSettings | None = None
+    """None: no ThingWorx devices as they are."""
+
     log_level: str = "INFO"
 
 
@@ -263,6 +276,7 @@ _TABLE = Table(
         *LIMITS_RULES,
         *ACCESS_RULES,
         *AUDIT_RULES,
+        *ALWAYSON_RULES,
         *TLS_RULES,
     ),
     (
@@ -271,6 +285,7 @@ _TABLE = Table(
         Group(path="versions"),
         ACCESS_GROUP,
         AUDIT_GROUP,
+        ALWAYSON_GROUP,
         TLS_GROUP,
     ),
 )
@@ -311,6 +326,7 @@ def inspect_proxy_config(
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
         check_audit(_group(section, "audit."), findings)
+        check_alwayson(_group(section, "alwayson."), findings)
         config = replace(_built(section, keys, opened.source.directory), tls=tls)
     told = findings.finish(opened.source)
     failed = any(finding.severity is Severity.ERROR for finding in told)
@@ -335,6 +351,7 @@ def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> Pro
         cluster=_cluster(_group(section, "cluster.")),
         versions=_versions(section),
         audit=audit_settings(_group(section, "audit.")),
+        alwayson=alwayson_settings(_group(section, "alwayson.")),
         **top,
     )
 

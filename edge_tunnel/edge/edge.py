@@ -18,6 +18,7 @@ import trio
 
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
+from edge_tunnel.edge.alwayson.side import ALWAYSON, AlwaysOnSide, spoken
 from edge_tunnel.edge.encryption import why_not_sealed
 from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
@@ -31,6 +32,8 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.splice import splice
 from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.link.transport import PlainTransport, Transport
+from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import (
@@ -117,6 +120,9 @@ class Edge(Endpoint):
         self._bind_epoch = int(time.time() * 1000)
         self._bound: set[str] = set()
         self._streams_opened = 0
+        self._alwayson = AlwaysOnSide(
+            config, self._offered, self.notices, nursery, self._on_bound_elsewhere
+        )
 
     # -- for applications
 
@@ -131,12 +137,13 @@ class Edge(Endpoint):
 
     def statistics(self) -> EdgeStatistics:
         """A snapshot of this moment."""
+        plain = self._alwayson.tunnels
         return EdgeStatistics(
             url=self.url,
             bound=tuple(sorted(self._bound)),
-            tunnels=len(self.tunnels),
-            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()),
-            streams_opened=self._streams_opened,
+            tunnels=len(self.tunnels) + len(plain),
+            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()) + plain.relayed,
+            streams_opened=self._streams_opened + plain.opened,
         )
 
     async def wait_bound(self) -> None:
@@ -145,6 +152,29 @@ class Edge(Endpoint):
             while not self._bound >= set(self.config.things):
                 if await anext(notices, None) is None:
                     raise LinkLost("the edge was closed")
+
+    # -- links to servers that do not speak our wire
+
+    async def speak(self, visit: Visit, transport: Transport) -> None:
+        if not isinstance(transport, PlainTransport):
+            return await super().speak(visit, transport)
+
+        def on_linked() -> None:
+            self._bound.clear()
+            self.begin(visit, None, ALWAYSON)
+
+        try:
+            await self._alwayson.speak(transport, on_linked)
+        finally:
+            self._bound.clear()
+
+    def _on_bound_elsewhere(self, thing: str) -> None:
+        self._bound.add(thing)
+        self.notices.emit("bound", thing=thing, url=self.url, fingerprint=self.fingerprint)
+
+    async def say_goodbye(self) -> None:
+        await self._alwayson.say_goodbye()
+        await super().say_goodbye()
 
     # -- binding
 
@@ -350,6 +380,7 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
+        self._alwayson.configure(config)
         self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
@@ -414,7 +445,8 @@ async def open_edge(
             return dial
         for url in config.urls():
             parse_url(url)  # said now, and not when the link is lost
-        return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy)
+        protocol = spoken(config)
+        return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy, protocol)
 
     if identity is None:
         file = config.identity_file

@@ -2,7 +2,8 @@
 
 The device has the last word. A list of its own is all that there is; without one it takes those
 services that the policy of its cluster names for the thing, if their host is the device itself. A
-node can never make it dial another machine.
+node can never make it dial another machine. A ThingWorx server names addresses, no services: the
+same list, and without one the same loopback, decide.
 """
 
 from __future__ import annotations
@@ -44,12 +45,36 @@ class Offered:
         """Where the service of this thing is, if it is offered."""
         return self._of(thing).get(service)
 
+    def find_target(self, host: str, port: int) -> Service | None:
+        """What a server means that has no names for services: one of the list, by its address.
+
+        Without a list it is any port of this machine itself, as with a policy's.
+        """
+        if not self._listed:
+            named = Service(name=f"{host}:{port}", host=host, port=port)
+            return named if _is_loopback(host) else None
+        wanted = (_plain(host), port)
+        for each in self._listed.values():
+            if isinstance(each, Service) and (_plain(each.host), each.port) == wanted:
+                return each
+        return None
+
     def names(self, thing: str) -> list[str]:
         """What is offered for this thing."""
         return sorted(self._of(thing))
 
     def _of(self, thing: str) -> Mapping[str, ServiceTarget]:
         return self._listed or self._named.get(thing, {})
+
+
+def _plain(host: str) -> str:
+    """Two spellings of one host are the same here; no name is looked up."""
+    if host.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return host.lower()
 
 
 def _is_loopback(host: str) -> bool:

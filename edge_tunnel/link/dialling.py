@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -16,10 +16,19 @@ from edge_tunnel.errors import ConfigError, LinkLost
 from edge_tunnel.link.http_connect import connect_through
 from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.tls import ClientTls
-from edge_tunnel.link.transport import Transport
-from edge_tunnel.link.websocket import open_client
+from edge_tunnel.link.transport import PlainTransport, Transport
+from edge_tunnel.link.websocket import Beside, Rejected, open_client, open_plain
 
-__all__ = ["Address", "Dial", "dial_websocket", "open_connection", "parse_url"]
+__all__ = [
+    "EITHER",
+    "OURS",
+    "PLAIN",
+    "Address",
+    "Dial",
+    "dial_websocket",
+    "open_connection",
+    "parse_url",
+]
 
 Dial: TypeAlias = Callable[[str], AbstractAsyncContextManager[Transport]]
 """Opens a transport to a URL; raises LinkLost. Tests bring their own."""
@@ -27,6 +36,13 @@ Dial: TypeAlias = Callable[[str], AbstractAsyncContextManager[Transport]]
 DEFAULT_PATH = "/Thingworx/WS"
 """The resource that EMS asks for, so that a balancer's rules need no change."""
 
+
+OURS: Final = "edge-tunnel"
+PLAIN: Final = "alwayson"
+EITHER: Final = "auto"
+"""What a server must speak: ours, none that is agreed on in the handshake, or ours if it can."""
+
+_BAD_REQUEST: Final = 400
 
 _LOGIN: Final = re.compile(r"//[^/]*@")
 _NAME: Final = re.compile(r"[\w.:%-]+", re.ASCII)
@@ -80,7 +96,10 @@ def _ascii(host: str) -> str:
 
 
 def dial_websocket(
-    timeout: float, tls: TlsSettings | None = None, proxy: HttpProxy | None = None
+    timeout: float,
+    tls: TlsSettings | None = None,
+    proxy: HttpProxy | None = None,
+    protocol: str = OURS,
 ) -> Dial:
     """A `Dial` over the network.
 
@@ -88,22 +107,75 @@ def dial_websocket(
       timeout: seconds for TCP, HTTP CONNECT and TLS together, and again for the WebSocket.
       tls: how to verify a node, for ``wss://``.
       proxy: the HTTP proxy to go through.
+      protocol: what is asked for. With `EITHER` and `PLAIN` the transport may be, or is, a
+        `PlainTransport`.
 
     Raises:
       ConfigError: a file that `tls` names cannot be used.
     """
-    secure = ClientTls(tls)
+    return _Dialler(timeout, ClientTls(tls), proxy, protocol).dial
+
+
+class _Dialler:
+    """Knows the way to one server after another."""
+
+    def __init__(
+        self, timeout: float, tls: ClientTls, proxy: HttpProxy | None, protocol: str
+    ) -> None:
+        self._timeout = timeout
+        self._tls = tls
+        self._proxy = proxy
+        self._protocol = protocol
 
     @asynccontextmanager
-    async def dial(url: str) -> AsyncIterator[Transport]:
-        address = parse_url(url)
-        stream = await open_connection(address, timeout, secure, proxy)
+    async def dial(self, url: str) -> AsyncIterator[Transport]:
+        async with AsyncExitStack() as stack:
+            yield await self._enter(stack, parse_url(url), url)
+
+    async def _enter(self, stack: AsyncExitStack, address: Address, url: str) -> Transport:
+        if self._protocol != PLAIN:
+            try:
+                return await stack.enter_async_context(self._open(address, url))
+            except Rejected as rejected:
+                # a server may refuse what offers a subprotocol that it does not know
+                if self._protocol != EITHER or rejected.status != _BAD_REQUEST:
+                    raise
+        return await stack.enter_async_context(self._open_plain(address, address.path, url, {}))
+
+    @asynccontextmanager
+    async def _open(self, address: Address, url: str) -> AsyncIterator[Transport]:
         async with open_client(
-            stream, host=address.host_header, path=address.path, peer=url, timeout=timeout
+            await open_connection(address, self._timeout, self._tls, self._proxy),
+            host=address.host_header,
+            path=address.path,
+            peer=url,
+            timeout=self._timeout,
+            beside=None if self._protocol == OURS else self._beside(address),
         ) as transport:
             yield transport
 
-    return dial
+    @asynccontextmanager
+    async def _open_plain(
+        self, address: Address, path: str, peer: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[PlainTransport]:
+        async with open_plain(
+            await open_connection(address, self._timeout, self._tls, self._proxy),
+            host=address.host_header,
+            path=path,
+            peer=peer,
+            timeout=self._timeout,
+            headers=headers,
+            beside=self._beside(address),
+        ) as transport:
+            yield transport
+
+    def _beside(self, address: Address) -> Beside:
+        def beside(
+            path: str, headers: Mapping[str, str]
+        ) -> AbstractAsyncContextManager[PlainTransport]:
+            return self._open_plain(address, path, f"{address.host_header}{path}", headers)
+
+        return beside
 
 
 async def open_connection(

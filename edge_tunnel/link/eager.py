@@ -28,6 +28,11 @@ class EagerStream(trio.abc.HalfCloseableStream):
         self._socket = stream.socket
         self._reset: OSError | None = None  # what a write was told; the kernel tells it once
 
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """What it reads and writes."""
+        return self._socket
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             sent = os.write(self._socket.fileno(), data)

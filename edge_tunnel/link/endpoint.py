@@ -55,6 +55,7 @@ from edge_tunnel.protocol.greeting import (
     OLDEST,
     RESUMING,
     SOFTWARE,
+    SUBPROTOCOL,
     common_features,
 )
 from edge_tunnel.protocol.tunnel import (
@@ -219,6 +220,8 @@ class Endpoint:
         try:
             with visit.scope:
                 await self._one_link(visit)
+            if visit.linked:  # without a link of ours, which says goodbye by itself
+                raise LinkLost("the endpoint was configured anew")
         except (LinkLost, LinkRefused) as error:
             visit.problem = error
             self._lost(visit)
@@ -229,30 +232,38 @@ class Endpoint:
         """Dial, greet, and run one link until it is lost. Always raises."""
         self.notices.emit("connecting", url=visit.url)
         async with self._dial(visit.url) as transport:
-            welcome = await self._greet(transport, visit.url)
-            self._refusals.clear()
-            settings = self.settings
-            link = visit.link = Link(
-                transport,
-                silence=settings.ping_interval + settings.ping_timeout,
-                ping_interval=settings.ping_interval,
-            )
-            visit.node = welcome.node
-            self.features = common_features(welcome)
-            self._begin(visit, link)
-            self._note(visit, welcome.notice)
-            try:
-                self.on_linked()
-                await link.run(partial(self._on_message, visit, link))
-            finally:  # `say_goodbye` waits for it
-                link.over.set()
+            await self.speak(visit, transport)
 
-    def _begin(self, visit: Visit, link: Link) -> None:
-        """This is the link of the moment from here on; one that is still up is left."""
+    async def speak(self, visit: Visit, transport: Transport) -> None:
+        """Greet, and run one link until it is lost. Always raises."""
+        welcome = await self._greet(transport, visit.url)
+        settings = self.settings
+        link = visit.link = Link(
+            transport,
+            silence=settings.ping_interval + settings.ping_timeout,
+            ping_interval=settings.ping_interval,
+        )
+        visit.node = welcome.node
+        self.features = common_features(welcome)
+        self.begin(visit, link, SUBPROTOCOL)
+        self._note(visit, welcome.notice)
+        try:
+            self.on_linked()
+            await link.run(partial(self._on_message, visit, link))
+        finally:  # `say_goodbye` waits for it
+            link.over.set()
+
+    def begin(self, visit: Visit, link: Link | None, protocol: str) -> None:
+        """This is the link of the moment from here on; one that is still up is left.
+
+        `link`: None where it speaks something else than our own wire.
+        """
+        self._refusals.clear()
+        visit.linked = True
         old, self._current = self._current, visit
         self.link, self.url = link, visit.url
         self.linked_at = trio.current_time()
-        self.notices.emit("linked", url=visit.url, node=visit.node)
+        self.notices.emit("linked", url=visit.url, node=visit.node, protocol=protocol)
         if old is not None and old.link is not None:
             self._leaving.add(old.link)
 
@@ -306,7 +317,7 @@ class Endpoint:
             self._say_refused(visit.url, str(problem))
         else:
             _log.info("%s: %s", visit.url, problem)
-            event = "connect_failed" if link is None else "link_lost"
+            event = "link_lost" if visit.linked else "connect_failed"
             self.notices.emit(event, url=visit.url, reason=str(problem))
         now = trio.current_time()
         for tunnel in list(self.tunnels.values()):

@@ -54,6 +54,11 @@ class Secured(trio.abc.Stream):
         self._writing = False
         self._failed: ssl.SSLError | None = None
 
+    @property
+    def transport_stream(self) -> trio.abc.Stream:
+        """What carries the records, as trio's own SSLStream calls it."""
+        return self._stream
+
     async def handshake(self) -> None:
         """Raises trio.BrokenResourceError, with an ssl.SSLError as its cause unless the network
         failed; the other end has been told then."""

@@ -143,6 +143,17 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         if self.core.outgoing.state is SendState.BROKEN:
             raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
 
+    async def wait_flushed(self, most: int = 0) -> None:
+        """Wait until the far end has delivered all but `most` (0 or `LOW_WATER`) of the bytes that
+        were written so far, or the sending half is over."""
+        while self.core.outgoing.buffered > most and self.core.outgoing.state is SendState.OPEN:
+            await self._changed_out.park()
+
+    async def wait_unread(self) -> None:
+        """Wait until the far end reads no more, or the sending half is over."""
+        while self.core.outgoing.state is SendState.OPEN:
+            await self._changed_out.park()
+
     async def wait_gone(self) -> None:
         """Wait until the sending half is over, delivered or reset."""
         while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING, SendState.STOPPED):

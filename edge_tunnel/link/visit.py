@@ -17,6 +17,9 @@ class Visit:
         self.url = url
         self.node = ""
         self.link: Link | None = None
+        self.linked = False
+        """Whether there was a link, of whatever kind."""
+
         self.problem: LinkLost | LinkRefused | None = None
         self.asked_to_go = False
         self.scope = trio.CancelScope()
@@ -27,11 +30,6 @@ class Visit:
 
         self._start = trio.current_time()
         self.lasted = 0.0
-
-    @property
-    def linked(self) -> bool:
-        """Whether there was a link."""
-        return self.link is not None
 
     def settle(self) -> None:
         """It is time for another."""

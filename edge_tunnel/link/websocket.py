@@ -17,10 +17,10 @@ It makes the handshakes and answers whatever is unusual; binary messages go past
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 import trio_websocket
@@ -31,14 +31,23 @@ from edge_tunnel.link.express import Splitter, pack
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.masking import accelerate
 from edge_tunnel.link.shared import SharedConnection
-from edge_tunnel.link.transport import Transport
+from edge_tunnel.link.transport import NORMAL, PlainTransport, Transport
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 from edge_tunnel.protocol.greeting import SUBPROTOCOL
 
-__all__ = ["WebSocketTransport", "open_client", "serve"]
+__all__ = [
+    "Beside",
+    "PlainWebSocket",
+    "Rejected",
+    "WebSocketTransport",
+    "open_client",
+    "open_plain",
+    "serve",
+]
 
 _log = logging.getLogger("edge_tunnel.link")
 T = TypeVar("T")
+_Closable = TypeVar("_Closable", "WebSocketTransport", "PlainWebSocket")
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the closing handshake may take; a peer that is gone answers never."""
@@ -52,6 +61,9 @@ _OPTIONS: Final = {
     "max_message_size": MAX_MESSAGE,
     "receive_buffer_size": 256 * 1024,
 }
+
+Beside: TypeAlias = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[PlainTransport]]
+"""Opens one more WebSocket to the same server: its path, and more headers."""
 
 accelerate()
 
@@ -130,6 +142,67 @@ class WebSocketTransport(Transport):
         return message
 
 
+class PlainWebSocket(PlainTransport):
+    """A WebSocket after an opening handshake in which no subprotocol was agreed on.
+
+    All of it is the library's: there is nothing to hurry past it for.
+    """
+
+    def __init__(
+        self,
+        connection: trio_websocket.WebSocketConnection,
+        wire: SharedConnection,
+        peer: str,
+        beside: Beside | None = None,
+    ) -> None:
+        self._connection = connection
+        self._beside = beside
+        self.peer = peer
+        wire.hand_over(bytearray(wire.early))
+        wire.give_back()
+
+    async def send(self, message: bytes) -> None:
+        await self._or_lost(self._connection.send_message(message))
+
+    async def send_text(self, text: str) -> None:
+        await self._or_lost(self._connection.send_message(text))
+
+    async def receive_any(self) -> bytes | str:
+        return await self._or_lost(self._connection.get_message())
+
+    async def ping(self) -> None:
+        await self._or_lost(self._connection.ping())
+
+    async def aclose(self, code: int = NORMAL, reason: str = "") -> None:
+        await self._connection.aclose(code, reason or None)
+
+    @property
+    def close_code(self) -> int | None:
+        closed = self._connection.closed
+        return None if closed is None else closed.code
+
+    def beside(
+        self, path: str, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[PlainTransport]:
+        if self._beside is None:
+            return super().beside(path, headers)
+        return self._beside(path, headers)
+
+    async def _or_lost(self, wait: Awaitable[T]) -> T:
+        try:
+            return await wait
+        except trio_websocket.ConnectionClosed as closed:
+            raise LinkLost(_why(closed.reason)) from None
+
+
+class Rejected(LinkLost):
+    """The server answered the handshake with something else than 101."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 @asynccontextmanager
 async def open_client(
     stream: trio.abc.Stream,
@@ -138,6 +211,7 @@ async def open_client(
     path: str,
     peer: str,
     timeout: float,
+    beside: Beside | None = None,
 ) -> AsyncIterator[Transport]:
     """A client's WebSocket over a connected stream, closed at the end of the block.
 
@@ -146,10 +220,60 @@ async def open_client(
       path: the resource, such as ``/Thingworx/WS``.
       peer: the other end's name in messages for people.
       timeout: seconds for the opening handshake.
+      beside: where a server that does not speak edge-tunnel is welcome, too: how to open another
+        WebSocket to it. The transport is a `PlainTransport` then.
 
     Raises:
       LinkLost: the server refused the handshake, does not speak edge-tunnel, or went away.
+      Rejected: one of these: the handshake was answered with a status that is not 101.
     """
+    opening = _handshake(
+        stream, host, path, timeout=timeout, subprotocols=[SUBPROTOCOL], headers={}
+    )
+    async with opening as (connection, wire):
+        if connection.subprotocol == SUBPROTOCOL:
+            async with _closing(WebSocketTransport(connection, wire, peer)) as transport:
+                yield transport
+        elif beside is None:
+            raise LinkLost("there is a WebSocket server, but it is not an edge_tunnel node")
+        else:
+            async with _closing(PlainWebSocket(connection, wire, peer, beside)) as plain:
+                yield plain
+
+
+@asynccontextmanager
+async def open_plain(
+    stream: trio.abc.Stream,
+    *,
+    host: str,
+    path: str,
+    peer: str,
+    timeout: float,
+    headers: Mapping[str, str],
+    beside: Beside | None = None,
+) -> AsyncIterator[PlainTransport]:
+    """As `open_client`, with no subprotocol asked for, and with these headers more."""
+    async with (
+        _handshake(stream, host, path, timeout=timeout, subprotocols=[], headers=headers) as (
+            connection,
+            wire,
+        ),
+        _closing(PlainWebSocket(connection, wire, peer, beside)) as transport,
+    ):
+        yield transport
+
+
+@asynccontextmanager
+async def _handshake(
+    stream: trio.abc.Stream,
+    host: str,
+    path: str,
+    *,
+    timeout: float,
+    subprotocols: Sequence[str],
+    headers: Mapping[str, str],
+) -> AsyncIterator[tuple[trio_websocket.WebSocketConnection, SharedConnection]]:
+    """A client's opening handshake."""
     wire = SharedConnection(stream)
     async with _connection_nursery(wire) as nursery:
         wrap = partial(
@@ -158,14 +282,11 @@ async def open_client(
             wire,  # type: ignore[arg-type]  # any stream will do
             host,
             path,
-            subprotocols=[SUBPROTOCOL],
-            **_OPTIONS,  # type: ignore[arg-type]
+            subprotocols=subprotocols,
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+            **_OPTIONS,
         )
-        connection = await _within(wire, timeout, wrap)
-        if connection.subprotocol != SUBPROTOCOL:
-            raise LinkLost("there is a WebSocket server, but it is not an edge_tunnel node")
-        async with _closing(WebSocketTransport(connection, wire, peer)) as transport:
-            yield transport
+        yield await _within(wire, timeout, wrap), wire
 
 
 async def serve(
@@ -221,7 +342,7 @@ async def _connection_nursery(wire: SharedConnection) -> AsyncIterator[trio.Nurs
                 raise
             nursery.cancel_scope.cancel()
     except trio_websocket.ConnectionRejected as rejected:
-        raise LinkLost(_rejection(rejected)) from None
+        raise Rejected(_rejection(rejected), rejected.status_code) from None
     except trio_websocket.HandshakeError as error:
         raise LinkLost(f"the WebSocket handshake failed: {error!r}") from None
     except Exception as error:
@@ -254,11 +375,12 @@ async def _within(wire: SharedConnection, timeout: float, wrap: Callable[[], Awa
 
 
 @asynccontextmanager
-async def _closing(transport: WebSocketTransport) -> AsyncIterator[WebSocketTransport]:
+async def _closing(transport: _Closable) -> AsyncIterator[_Closable]:
     try:
         yield transport
     finally:
-        transport.give_back()
+        if isinstance(transport, WebSocketTransport):
+            transport.give_back()
         with trio.move_on_after(CLOSE_TIMEOUT):
             await transport.aclose()
 

@@ -192,7 +192,10 @@ _COUNTS: Final[tuple[Check, ...]] = (_number, _number, _number)
 _ROWS: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     List.THINGS: (
         ThingRow,
-        (_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS, _fingerprint),
+        (
+            *(_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
+            *(_fingerprint, _text),
+        ),
     ),
     List.TUNNELS: (
         TunnelRow,

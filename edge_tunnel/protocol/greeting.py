@@ -17,6 +17,8 @@ __all__ = [
     "FEATURES",
     "NEWEST",
     "OLDEST",
+    "PASSES",
+    "PASSING",
     "RESUMING",
     "ROLES",
     "SEALED",
@@ -35,13 +37,18 @@ SUBPROTOCOL: Final = "edge-tunnel.1"
 OLDEST: Final = 1
 NEWEST: Final = 1
 SEALED: Final = "sealed"
-FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS)
+PASSES: Final = "passes"
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS, PASSES)
 """Optional features that this version can negotiate.
 
 drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
 read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
-edge. lists: a node answers ASK, and takes OFFER.
+edge. lists: a node answers ASK, and takes OFFER. passes: a node takes passed connections.
 """
+
+PASSING: Final = "passing"
+"""Named in JOIN by a node that passes one connection of a device on: this is no hop. WELCOME does
+not name it."""
 
 RESUMING: Final = "resuming"
 """Named in HELLO by an endpoint whose tunnels wait for this link: a node that takes new links at a

@@ -79,6 +79,9 @@ class ThingRow(NamedTuple):
     fingerprint: str = ""
     """Of the device's identity, as its edge says; empty if it did not say."""
 
+    protocol: str = ""
+    """What the device itself speaks, if that is not this wire: a node is the end of its tunnels."""
+
 
 class TunnelRow(NamedTuple):
     """A tunnel, from a node that carries it: the device's, the remote's, or one that is both."""

@@ -6,7 +6,7 @@ state; so a lost link costs nothing but the rewind that the far end's position a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from edge_tunnel.protocol.frames import (
     Accept,
@@ -25,7 +25,11 @@ from edge_tunnel.protocol.sending import SendHalf, SendState
 from edge_tunnel.protocol.window import Budget, Window
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Carrier", "Stream", "StreamOwner"]
+__all__ = ["LOW_WATER", "Carrier", "Stream", "StreamOwner"]
+
+LOW_WATER: Final = 512 * 1024
+"""Bytes. A user that bounds what is kept for replay below the window is told when only so much of
+it is left, and when nothing is."""
 
 
 class StreamOwner(Protocol):
@@ -142,10 +146,12 @@ class Stream:
         return fresh
 
     def on_credit(self, frame: Credit) -> bool:
-        before = self.outgoing.state
+        before, kept = self.outgoing.state, self.outgoing.buffered
         room = self.outgoing.credit(frame.delivered, frame.limit)
         self._forget_if_complete()
-        return room or self.outgoing.state is not before
+        left = self.outgoing.buffered
+        flushed = kept > LOW_WATER >= left or kept > 0 == left
+        return room or flushed or self.outgoing.state is not before
 
     def on_stop(self) -> bool:
         before = self.outgoing.state

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hmac
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
@@ -32,7 +32,15 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Frame, Join, Welcome
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE, common_features
+from edge_tunnel.protocol.greeting import (
+    FEATURES,
+    NEWEST,
+    OLDEST,
+    PASSES,
+    PASSING,
+    SOFTWARE,
+    common_features,
+)
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.demands import answer_greeting, why_refused
 from edge_tunnel.proxy.port import Port
@@ -48,6 +56,10 @@ certificates can tell; raises LinkLost."""
 
 _SILENCE: Final = (1.0, 60.0)
 """Seconds of silence that another node may ask for."""
+
+
+async def _nobody(_transport: Transport) -> None:
+    """This node takes no passages: the connection ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +130,9 @@ class Hops:
         self._backoffs: dict[str, Backoff] = {}  # of nodes that were lost or not reached
         self.taken: dict[Port, Link] = {}
         """Those that other nodes dialled."""
+
+        self.on_passage: Callable[[Transport], Awaitable[None]] = _nobody
+        """Serves a connection that another node opened by `open_passage`, to its end."""
 
     def __len__(self) -> int:
         return len(self._dialled) + len(self.taken)
@@ -191,10 +206,12 @@ class Hops:
                 await self._run(hop, transport)
         raise LinkLost(f"no answer within {self.settings.connect_timeout:g} s")
 
-    async def _join(self, transport: Transport, node: str) -> Welcome:
+    async def _join(
+        self, transport: Transport, node: str, features: tuple[str, ...] = FEATURES
+    ) -> Welcome:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
-        ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), FEATURES)
+        ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), features)
         await transport.send(encode(Join(*ours)))
         try:
             answer = decode(await transport.receive())
@@ -244,6 +261,19 @@ class Hops:
             del self._dialled[hop.node]
         return known
 
+    @asynccontextmanager
+    async def open_passage(self, node: str) -> AsyncIterator[Transport]:
+        """A connection of its own to a node, for what is no hop; its messages are the user's.
+
+        Raises:
+          LinkLost: it cannot be reached, does not let us in, or takes no such connections.
+        """
+        async with self._dial(node) as transport:
+            welcome = await self._join(transport, node, (*FEATURES, PASSING))
+            if PASSES not in common_features(welcome):
+                raise LinkLost(f"node {node} is too old to take what belongs to it")
+            yield transport
+
     # -- hops that are dialled to us
 
     async def take(self, transport: Transport, names: Collection[str] | None) -> None:
@@ -254,6 +284,9 @@ class Hops:
         """
         join = await self._greet(transport, names)
         if join is None:
+            return
+        if PASSING in join.features:
+            await self.on_passage(transport)
             return
         low, high = _SILENCE
         link = Link(transport, silence=min(max(join.silence_ms / 1000, low), high))

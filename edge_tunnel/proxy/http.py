@@ -62,6 +62,7 @@ async def answer_http(
     act: Act | None = None,
     origins: Sequence[str] = (),
     comes_for: Callable[[Sequence[str]], bool] = lambda _forwarded: True,
+    may_always: Callable[[bytes], bool] = lambda _target: False,
 ) -> bytes | None:
     """Read a request's head: its bytes, if it asks for a WebSocket; None: it is answered.
 
@@ -73,6 +74,7 @@ async def answer_http(
       origins: pages that may ask.
       tell: called with what the node's operator should know of the peer.
       comes_for: called with the values of X-Forwarded-For: whether that peer has a place.
+      may_always: whether a WebSocket at this target is no new link, and so taken in any case.
     """
     visit = _Visit(stream)
     question: ApiRequest | None = None
@@ -83,7 +85,8 @@ async def answer_http(
             if not comes_for(_values(request, b"x-forwarded-for")):
                 await _end(stream, _response(429, "too many connections of your address"), timeout)
                 return None
-            if _is_upgrade(request) and why_not_ready() is None and _is_welcome(request, origins):
+            taken = why_not_ready() is None or may_always(bytes(request.target))
+            if _is_upgrade(request) and taken and _is_welcome(request, origins):
                 return bytes(visit.read)
             answer = _answer(request, why_not_ready(), origins)
             if act is not None and _is_for_api(request, origins):

@@ -25,6 +25,8 @@ from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Bye, Drain, clip
 from edge_tunnel.protocol.greeting import VERSION, common_features
+from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
+from edge_tunnel.proxy.alwayson.upgrade import is_tunnel
 from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops
@@ -100,6 +102,7 @@ class Node:
         self.hops: Hops | None = None if hop_dial is None else self._make_hops(hop_dial)
         self._reception = Reception(settings, authority, self.traffic.recording, self._busy)
         self.admission = self._reception.admission
+        self.alwayson = None if settings.alwayson is None else AlwaysOnDoor(self, settings.alwayson)
         self._links: dict[Link, Port] = {}
         self.strangers = Strangers(
             settings.max_unauthenticated,
@@ -250,16 +253,23 @@ class Node:
             act=None if api is None else act,
             origins=self.settings.origins,
             comes_for=stranger.comes_for,
+            may_always=lambda target: self.alwayson is not None and is_tunnel(target),
         )
-        if head is not None:
-            talk = partial(self.talk, stranger=stranger, certificate=certificate)
-            await serve(stream, talk, peer=stranger.peer, timeout=timeout, first=head)
+        if head is None:
+            return
+        if self.alwayson is not None and self.alwayson.is_for(head):
+            await self.alwayson.take(head, stream, stranger, certificate)
+            return
+        talk = partial(self.talk, stranger=stranger, certificate=certificate)
+        await serve(stream, talk, peer=stranger.peer, timeout=timeout, first=head)
 
     async def talk(
         self,
         transport: Transport,
         stranger: Stranger | None = None,
         certificate: PeerCertificate | None = None,
+        *,
+        protocol: str = "",
     ) -> None:
         """Greet and serve one transport, to its end.
 
@@ -267,6 +277,7 @@ class Node:
           transport: the caller closes it.
           stranger: leaves its place when the greeting is over, and well.
           certificate: what TLS has verified of the peer's.
+          protocol: what the peer itself speaks, if that is not ours.
         """
         greeted_as = await self._reception.greet(transport, certificate)
         if greeted_as is None:
@@ -277,7 +288,7 @@ class Node:
         asked = min(hello.silence_ms / 1000, self.settings.max_silence)
         link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
-        port.end = link.end
+        port.end, port.protocol = link.end, protocol
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
@@ -296,6 +307,8 @@ class Node:
         """End tunnels whose time is over; `serve` does it."""
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.authority.run)
+            if self.alwayson is not None and not self.alwayson.running:
+                nursery.start_soon(self.alwayson.run)
             while True:
                 await trio.sleep(_CHECK)
                 self.traffic.guard.check(trio.current_time())
@@ -331,6 +344,8 @@ class Node:
         with trio.move_on_after(timeout):
             await self._ask_to_go(timeout)
             await self.wait_idle(timeout)
+        if self.alwayson is not None:
+            await self.alwayson.close()
         self.say_goodbye()
         await self.wait_idle(_FAREWELL)
 

@@ -102,6 +102,7 @@ class OwnRows:
             account.from_edge + sum(each.from_edge for each in routes),
             account.from_remote + sum(each.from_remote for each in routes),
             account.fingerprint,
+            port.protocol,
         )
 
     def _tunnels(self, wanted: Fits) -> Iterator[TunnelRow | None]:

@@ -22,8 +22,8 @@ class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
-        "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "role",
-        "routes", "since", "software", "waiting",
+        "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "protocol",
+        "role", "routes", "since", "software", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,9 @@ class Port:
         self.is_hop = role == "node"
         self.peer = peer
         self.outlet = outlet
+        self.protocol = ""
+        """What the endpoint itself speaks; empty: what the node speaks."""
+
         self.since = time.time()
         self.end: Callable[[Reason, str, float], object] = lambda _reason, _text, _retry: None
         """End the link: the reason, a text for its user, and seconds to stay away."""

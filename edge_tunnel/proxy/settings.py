@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.config.node_limits import Network
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.proxy.hop import HopSettings
@@ -52,3 +53,5 @@ class NodeSettings:
 
     hops: HopSettings = field(default_factory=HopSettings)
     demands: Demands = field(default_factory=Demands)
+    alwayson: AlwaysOnSettings | None = None
+    """Whether ThingWorx devices are taken, and how; None: not."""

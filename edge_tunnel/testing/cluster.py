@@ -13,6 +13,7 @@ from functools import partial
 import trio
 
 from edge_tunnel.access.rights import Authority, DevelopmentKey
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.groups import open_plain_nursery
@@ -50,6 +51,7 @@ class Cluster:
         websocket: bool,
         capacity: int,
         authority: Callable[[], Authority],
+        alwayson: AlwaysOnSettings | None = None,
     ) -> None:
         self.nodes: dict[str, Node] = {}
         self.links: dict[str, list[Line]] = {}
@@ -69,6 +71,7 @@ class Cluster:
         self._websocket = websocket
         self._capacity = capacity
         self._authority = authority
+        self._alwayson = alwayson
         self._serving: dict[str, set[trio.CancelScope]] = {}
         self._cut_next: dict[str, int] = {}
 
@@ -76,7 +79,7 @@ class Cluster:
         """Start a node, or start it again after `kill`."""
         if name in self.registry.views:
             self.registry.expire(name)  # a node that comes back revokes its old lease
-        settings = NodeSettings(name=name, hops=HopSettings(key=KEY))
+        settings = NodeSettings(name=name, hops=HopSettings(key=KEY), alwayson=self._alwayson)
         view = self.registry.join(name)
         node = self.nodes[name] = Node(settings, self._authority(), view, self._hop_dial(name))
         self._serving[name] = set()
@@ -183,6 +186,17 @@ class Cluster:
         async with open_client(near, host=name, path="/", peer=url, timeout=10) as transport:
             yield Line(url, near), transport
 
+    def connect(self, who: str, name: str = "node") -> WireStream:
+        """A connection to a node's listener, as the network has it; nothing is said yet."""
+        near, far = wire_pair(self._capacity, self.delay)
+        if name in self.nodes:
+            serve = partial(self.nodes[name].take, far, who)
+            self._nursery.start_soon(self._run, name, serve)  # it closes what it takes
+            self.links.setdefault(who, []).append(Line(f"mem://{name}", near))
+        else:
+            near.cut()
+        return near
+
     def cut(self, who: str) -> None:
         """Cut the links of one endpoint."""
         for line in list(self.links.get(who, ())):
@@ -229,6 +243,7 @@ async def open_cluster(
     websocket: bool = False,
     capacity: int = 256 * 1024,
     authority: Callable[[], Authority] = lambda: DevelopmentKey(KEY),
+    alwayson: AlwaysOnSettings | None = None,
 ) -> AsyncIterator[Cluster]:
     """A cluster for the length of the block, with these nodes started (one, if none is named).
 
@@ -237,9 +252,16 @@ async def open_cluster(
       websocket: links are real WebSockets over a bounded byte stream; else they carry messages.
       capacity: bytes that one way of a link holds.
       authority: makes what each node asks who may do what; `KEY` opens everything if left out.
+      alwayson: the nodes take ThingWorx devices, too (`Cluster.connect` is their network).
     """
     async with open_plain_nursery() as nursery:
-        cluster = Cluster(nursery, websocket=websocket, capacity=capacity, authority=authority)
+        cluster = Cluster(
+            nursery,
+            websocket=websocket,
+            capacity=capacity,
+            authority=authority,
+            alwayson=alwayson,
+        )
         for name in names or ("node",):
             cluster.start(name)
         yield cluster

@@ -131,7 +131,7 @@ def test_every_field_of_the_model_has_a_key() -> None:
         for field in dataclasses.fields(model)
     } - {"tls.criteria", "tls.ca_file", "tls.more_ca_files"}
     expected |= {"tls.ca_files", "resource", "app_key", "log_level"}
-    expected |= {"end_to_end_encryption", "identity_file"}
+    expected |= {"end_to_end_encryption", "identity_file", "protocol"}
     assert {rule.target for rule in model_rules()} == expected
 
 

@@ -17,6 +17,12 @@ def seeds(target: str) -> Iterator[bytes]:
     """Inputs for the target of this name."""
     if target == "frames":
         yield from _vectors()
+    elif target in ("alwayson", "device"):
+        yield from _alwayson()
+    elif target == "mainsocket":
+        yield from (bytes(1) + each for each in _alwayson())
+        yield b"\1" + _bare(b"\x82\x80\0\0\0\0", b"\x81\x83\0\0\0\0QUJ", b"\x89\x80\0\0\0\0")
+        yield b"\1" + _bare(b"\x82\xff\0\0\0\0\xff\xff\xff\xff\0\0\0\0" + bytes(99))
     elif target == "greeting":
         yield from _conversations()
     elif target == "config":
@@ -43,6 +49,18 @@ def _vectors() -> list[bytes]:
     return [bytes.fromhex(each["message"]) for each in content["frames"] + content["malformed"]]
 
 
+def _alwayson() -> Iterator[bytes]:
+    """What real devices said, and the same as parts of a connection."""
+    content = json.loads((_TESTS / "vectors" / "alwayson.json").read_text(encoding="utf-8"))
+    for each in content:
+        data = bytes.fromhex(each["hex"])
+        if len(data) < 4000:
+            yield data
+            yield _bare(data)
+            head = data[:14] + b"\1"
+            yield _bare(head + b"\0\1\0\2 \0" + data[15:], head + b"\0\2\0\2 \0" + data[15:])
+
+
 def _conversations() -> Iterator[bytes]:
     """Every frame behind a good greeting: of an edge, a remote, and another node."""
     from edge_tunnel.protocol.codec import encode
@@ -61,4 +79,8 @@ def _conversations() -> Iterator[bytes]:
 
 
 def _said(kind: int, *messages: bytes) -> bytes:
-    return bytes([kind]) + b"".join(len(each).to_bytes(2, "big") + each for each in messages)
+    return bytes([kind]) + _bare(*messages)
+
+
+def _bare(*messages: bytes) -> bytes:
+    return b"".join(len(each).to_bytes(2, "big") + each for each in messages)

@@ -13,11 +13,25 @@ from typing import Any, Final
 
 import trio
 import trio.testing
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage
 
 from edge_tunnel.access.rights import DevelopmentKey
-from edge_tunnel.config import inspect_config, inspect_proxy_config
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
-from edge_tunnel.link.transport import Transport
+from edge_tunnel.alwayson.codec import decode as alwayson_decode
+from edge_tunnel.alwayson.codec import encode as alwayson_encode
+from edge_tunnel.alwayson.messages import SUCCESS, Message, Request, auth
+from edge_tunnel.alwayson.multipart import Assembly
+from edge_tunnel.alwayson.reading import AlwaysOnError
+from edge_tunnel.alwayson.text import decode_text, encode_text
+from edge_tunnel.alwayson.tunnels import tunnel_request
+from edge_tunnel.config import EdgeConfig, Secret, inspect_config, inspect_proxy_config
+from edge_tunnel.config.alwayson import AlwaysOnSettings
+from edge_tunnel.edge.alwayson.main_socket import MainSocket
+from edge_tunnel.edge.alwayson.tunnels import Tunnels
+from edge_tunnel.edge.offered import Offered
+from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
+from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.transport import PlainTransport, Transport
 from edge_tunnel.protocol.codec import check_data, decode, encode, peek
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, Kind
 from edge_tunnel.proxy.hop import HopSettings
@@ -68,6 +82,80 @@ def frames(data: bytes) -> None:
         assert passed == (frame is not None), "node and endpoint do not agree on DATA"
 
 
+# -- AlwaysOn
+
+
+def alwayson(data: bytes) -> None:
+    """A message that encodes to one that is equal, or the documented error; so in parts, too.
+
+    (Compared as bytes: a number that is none does not equal itself.)
+    """
+    with suppress(AlwaysOnError):
+        again = alwayson_encode(alwayson_decode(data))
+        assert alwayson_encode(alwayson_decode(again)) == again
+    assembly = Assembly()
+    for piece in pieces(data):
+        with suppress(AlwaysOnError):
+            message = assembly.receive(piece, 0)
+            if message is not None and isinstance(message.body, Request):
+                tunnel_request(message.body)
+        assert 0 <= assembly.held <= len(data)
+    with suppress(AlwaysOnError):
+        text = data.decode("ascii", "replace")
+        assert encode_text(decode_text(text)) == text
+
+
+class _Server(PlainTransport):
+    """Knows the device, says these messages, and is lost."""
+
+    def __init__(self, messages: list[bytes]) -> None:
+        welcome = alwayson_encode(Message(SUCCESS, 1, 7))
+        self._messages = deque([welcome, *messages])
+
+    async def send(self, message: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        alwayson_decode(message)  # what a device says is never nonsense
+
+    async def receive_any(self) -> bytes | str:
+        await trio.lowlevel.checkpoint()
+        if not self._messages:
+            await trio.sleep(1)
+            raise LinkLost("over")
+        return self._messages.popleft()
+
+    async def send_text(self, text: str) -> None:
+        raise AssertionError(text)
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def close_code(self) -> int | None:
+        return None
+
+
+async def _nothing(_stream: object) -> None:
+    raise AssertionError("it has no address")
+
+
+def device(data: bytes) -> None:
+    """Any messages to a device that offers nothing: answers, or the end of the socket."""
+    trio.run(_device, pieces(data), clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _device(messages: list[bytes]) -> None:
+    config = EdgeConfig(servers=(), app_key=Secret(KEY), things=("SteamSensor1",))
+    offered = Offered({}, {"own": _nothing})
+    async with trio.open_nursery() as nursery:
+        tunnels = Tunnels(config, offered, Notices(), nursery)
+        with suppress(LinkLost, LinkRefused):
+            await MainSocket(_Server(messages), config, tunnels).run(lambda _: None)
+        assert len(tunnels) == 0
+
+
 # -- the greeting, and what a link says after it
 
 
@@ -109,6 +197,38 @@ async def _greeting(as_hop: bool, messages: list[bytes]) -> None:
         await node.talk(_Said(messages))
     assert node.links == len(node.hops) == len(node.routes) == len(node.waiting) == 0
     assert node.routes.budget.held == 0
+
+
+# -- a ThingWorx device at a node
+
+_UPGRADE: Final = (
+    b"GET /Thingworx/WS HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def mainsocket(data: bytes) -> None:
+    """Any messages behind AUTH, or (first byte odd) any chunks behind the handshake.
+
+    A node answers or ends the socket, and keeps nothing of it.
+    """
+    raw, said = bool(data[:1] and data[0] & 1), pieces(data[1:])
+    if not raw:
+        device = Connection(ConnectionType.CLIENT)
+        behind = [alwayson_encode(Message(auth(KEY), 1)), *said]
+        said = [device.send(BytesMessage(each)) for each in behind if each]
+    trio.run(_main_socket, said, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _main_socket(chunks: list[bytes]) -> None:
+    node = Node(NodeSettings(alwayson=AlwaysOnSettings()), DevelopmentKey(KEY))
+    stream = _Chunks([_UPGRADE, *filter(None, chunks)])
+    await node.take(stream, "192.0.2.1:1")
+    assert stream.closed
+    assert stream.answer.startswith(b"HTTP/1.1 101 ")
+    assert node.links == node.strangers.count == len(node.registry) == 0
+    assert node.alwayson is not None
+    assert not node.alwayson.front.sessions
 
 
 # -- files
@@ -193,7 +313,8 @@ async def _http(chunks: list[bytes]) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (frames, greeting, config, http)
+    target.__name__: target
+    for target in (frames, alwayson, device, mainsocket, greeting, config, http)
 }
 if importlib.util.find_spec(_POLICY) is not None:
     TARGETS["policy"] = policy

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from edge_tunnel.alwayson.codec import encode
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.codec import decode, peek
 from edge_tunnel.protocol.frames import Kind
@@ -18,7 +19,10 @@ from tests.fuzz.targets import TARGETS
 _SECONDS = 60
 
 
-@pytest.mark.parametrize("name", [name for name in TARGETS if name != "greeting"])
+_LONG = ("greeting", "mainsocket")
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in _LONG])
 def test_the_seeds_pass(name: str) -> None:
     """What the fuzzer starts from is fine: golden messages, sample files, hostile requests."""
     found = list(seeds(name))
@@ -28,10 +32,11 @@ def test_the_seeds_pass(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_conversations_pass() -> None:
-    """Every golden frame behind a greeting leaves nothing in a node."""
-    for seed in seeds("greeting"):
-        TARGETS["greeting"](seed)
+@pytest.mark.parametrize("name", _LONG)
+def test_the_conversations_pass(name: str) -> None:
+    """Every golden frame or message behind a greeting leaves nothing in a node."""
+    for seed in seeds(name):
+        TARGETS[name](seed)
 
 
 def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +47,18 @@ def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="do not agree"):
         for seed in malformed:
             TARGETS["frames"](seed)
+
+
+def test_the_target_of_alwayson_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that loses the session of a message is noticed."""
+    seen = iter(range(1000))
+    monkeypatch.setattr(
+        targets,
+        "alwayson_encode",
+        lambda message: encode(message._replace(session_id=next(seen))),
+    )
+    with pytest.raises(AssertionError):
+        TARGETS["alwayson"](next(iter(seeds("alwayson"))))
 
 
 def _is_bad_data(message: bytes) -> bool:
