@@ -134,7 +134,7 @@ def _failures(results: Results) -> Iterator[str]:
 
 def markdown(rows: list[list[str]]) -> str:
     """A table; the first row is its head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_line(row, widths) for row in [rows[0], rule, *rows[1:]])
 
