@@ -8,7 +8,7 @@ The byte's way, one direction (the other is the same, mirrored)::
       -> link.streams     trio's face of a stream
       -> protocol.stream  keeps the byte for replay, and makes DATA when its turn comes
       -> protocol.outlet  decides the order on the link
-      -> link.link        the one task that writes
+      -> link.writer      sends it at the end of the batch; its task what the link does not take
       -> link.websocket   one message is one frame
     proxy node
       -> proxy.traffic    reads the head of the message
@@ -18,7 +18,7 @@ The byte's way, one direction (the other is the same, mirrored)::
       -> link.endpoint    finds the tunnel
       -> protocol.tunnel  drops what is late, finds the stream
       -> protocol.stream  puts the byte in order, once
-      -> link.splice      reads the stream, writes the technician's TCP socket
+      -> link.splice      writes the technician's TCP socket, at the end of the batch (link.batch)
 
 The rooms: `protocol` (pure decisions; WIRE.md in it is the specification), `alwayson` (the wire of
 ThingWorx devices in the same way: a codec and its WIRE.md), `link` (the trio shell), the roles

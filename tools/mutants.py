@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plants bugs in the protocol core, one at a time, and reports whether its tests catch them.
+"""Plants bugs in the core and the links, one at a time: does a test of their room catch them?
 
     python tools/mutants.py [NAME ...]
 
@@ -27,6 +27,7 @@ class Mutant(NamedTuple):
     module: str
     before: str
     after: str
+    room: str = "protocol"
 
 
 MUTANTS = {
@@ -221,12 +222,48 @@ MUTANTS = {
         "if not isinstance(frame, Open) or frame.stream <= self._highest:",
         "if not isinstance(frame, Open):",
     ),
+    "a message is sent into the rest of another": Mutant(
+        "writer", "_burst < _BURST and not self._flushing:", "_burst < _BURST:", "link"
+    ),
+    "a message follows the farewell": Mutant(
+        "writer", "self._ended = message is self.farewell", "self._ended = False", "link"
+    ),
+    "the end overtakes what the socket did not take yet": Mutant(
+        "splice", "and not incoming.waiting and not self._full", "and not incoming.waiting", "link"
+    ),
+    "bytes are poured into a full socket": Mutant(
+        "splice",
+        "while not self._full and not self._broken and",
+        "while not self._broken and",
+        "link",
+    ),
+    "what an earlier read left is forgotten": Mutant(
+        "scratch", "        buffer[:start] = divider.rest\n", "", "link"
+    ),
+    "the goodbye follows half a frame": Mutant(
+        "shared",
+        "self._half, self._torn = False, True",
+        "self._half, self._torn = False, False",
+        "link",
+    ),
+    "a flood in one read holds up all others": Mutant(
+        "link",
+        "self.transport.receive_now() if taken < _TURN else None",
+        "self.transport.receive_now()",
+        "link",
+    ),
+    "an error in a batch loses what it made ready": Mutant(
+        "batch", "        if self.depth == 1:", "        if self.depth == 1 and not any(_):", "link"
+    ),
+    "a reset that a write was told is forgotten": Mutant(
+        "splice", "            self._broken = error", "            pass", "link"
+    ),
 }
 
 
 def caught(mutant: Mutant, work: Path) -> bool:
-    """Run the protocol's tests against a copy with this bug in it."""
-    path = work / "edge_tunnel" / "protocol" / f"{mutant.module}.py"
+    """Run the tests of its room against a copy with this bug in it."""
+    path = work / "edge_tunnel" / mutant.room / f"{mutant.module}.py"
     original = path.read_text(encoding="utf-8")
     if original.count(mutant.before) != 1:
         raise SystemExit(f"this edit of {mutant.module} fits no longer:\n{mutant.before}")
@@ -235,7 +272,7 @@ def caught(mutant: Mutant, work: Path) -> bool:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         environment = {**os.environ, "PYTHONPATH": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            [*command, "tests/protocol"],
+            [*command, f"tests/{mutant.room}"],
             cwd=work,
             env=environment,
             capture_output=True,

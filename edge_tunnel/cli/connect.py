@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.cli.access import Access, add_access, read_access
+from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.arguments import (
     Subparsers,
     add_json,
@@ -122,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandFailed(Exit.USAGE, text)
     access = read_access(args)
     set_up_logging(args.log_level)
+    keep_freed_memory()
     return trio.run(_connect, args, access)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.arguments import Subparsers, add_json, add_lifetime, add_log_level
 from edge_tunnel.cli.events import open_reporter, set_up_logging
 from edge_tunnel.cli.exits import Exit
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in loaded.findings:
         if finding.severity is Severity.WARNING:
             _log.warning("%s", finding)
+    keep_freed_memory()
     trio.run(_serve, _with_options(loaded.config, args), args)
     return Exit.DONE
 

@@ -15,6 +15,7 @@ import trio
 from edge_tunnel.audit.records import Audit
 from edge_tunnel.cli.access import read_secret
 from edge_tunnel.cli.addresses import parse_listen
+from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.alwayson import add_alwayson, read_alwayson
 from edge_tunnel.cli.arguments import (
     Subparsers,
@@ -151,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dev_key:
         warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     set_up_logging(args.log_level or config.log_level)
+    keep_freed_memory()
     if config.workers == 1:
         trio.run(_serve, config, listener, args.json, args.exit_with_stdin)
         return Exit.DONE

@@ -10,22 +10,30 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
+from typing import Final
 
 import trio
 
+from edge_tunnel.link.short_path import fit_receive_buffer
 from edge_tunnel.protocol.frames import MAX_DATA
 
 __all__ = ["EagerStream"]
 
+_IN_A_ROW: Final = 4
+"""Full reads before the others have a turn: a turn for each would cost a third of a bulk read."""
+
 
 class EagerStream(trio.abc.HalfCloseableStream):
-    """A connected socket. It yields only when it must wait: its user has to yield elsewhere."""
+    """A connected socket. It yields when it must wait, and a reader now and then."""
 
-    def __init__(self, stream: trio.SocketStream, *, patient: bool = False) -> None:
-        """`patient`: wait before each read, and so yield: for a reader that does not elsewhere."""
+    def __init__(self, stream: trio.SocketStream, *, in_a_row: int = _IN_A_ROW) -> None:
+        """`in_a_row`: reads between two that wait, and so yield, in any case."""
         self._stream = stream
-        self._patient = patient
+        self._in_a_row = in_a_row
+        self._until_wait = 0
         self._socket = stream.socket
+        self._rest: list[bytes | memoryview] = []  # of what was written now
         self._reset: OSError | None = None  # what a write was told; the kernel tells it once
 
     @property
@@ -33,18 +41,42 @@ class EagerStream(trio.abc.HalfCloseableStream):
         """What it reads and writes."""
         return self._socket
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    @classmethod
+    def of_link(cls, stream: trio.SocketStream) -> EagerStream:
+        """For a link or hop: its reader takes a lot at once, and yields after each read."""
+        fit_receive_buffer(stream)
+        return cls(stream, in_a_row=1)
+
+    # -- writing
+
+    def send_now(self, parts: Sequence[bytes | memoryview]) -> bool:
+        """Write these parts. Returns whether the kernel took all; if not, `flush` writes the rest.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError.
+        """
         try:
-            sent = os.write(self._socket.fileno(), data)
+            sent = os.writev(self._socket.fileno(), parts)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             raise self._translated(error) from error
-        if sent < len(data):
-            with memoryview(data) as view, view[sent:] as rest:
-                await self._send_rest(rest)
+        if sent == sum(map(len, parts)):
+            return True
+        self._rest = _behind(parts, sent)
+        return False
 
-    async def _send_rest(self, rest: memoryview) -> None:
+    async def flush(self) -> None:
+        """Write what `send_now` could not."""
+        rest, self._rest = self._rest, []
+        for part in rest:
+            await self._send_rest(part)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with memoryview(data) as view:
+            if not self.send_now((view,)):
+                await self.flush()
+
+    async def _send_rest(self, rest: bytes | memoryview) -> None:
         try:
             await self._stream.send_all(rest)
         except trio.BrokenResourceError as error:
@@ -55,12 +87,26 @@ class EagerStream(trio.abc.HalfCloseableStream):
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    # -- reading
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._patient and self._socket.fileno() != -1:  # of a closed one, `_read` tells
-            await trio.lowlevel.wait_readable(self._socket)
-        while (data := self._read(max_bytes or MAX_DATA)) is None:
-            await trio.lowlevel.wait_readable(self._socket)
+        most = max_bytes or MAX_DATA
+        if self._until_wait == 0:
+            await self.wait_readable()
+        while (data := self._read(most)) is None:
+            await self.wait_readable()
+        # after a short one there is nothing to be read, most of the time
+        self._until_wait = max(0, self._until_wait - 1) if len(data) == most else 0
         return data
+
+    async def wait_readable(self) -> None:
+        """Wait until a read has something to tell; at once if we have closed the socket."""
+        self._until_wait = self._in_a_row
+        if self._socket.fileno() != -1:
+            await trio.lowlevel.wait_readable(self._socket)
 
     def _read(self, max_bytes: int) -> bytes | None:
         """What is there, or None if that is nothing yet."""
@@ -70,9 +116,26 @@ class EagerStream(trio.abc.HalfCloseableStream):
             return None
         except OSError as error:
             raise self._translated(error) from error
-        if not data and self._reset is not None:
-            raise self._translated(self._reset)
+        if not data:
+            self._check_end()
         return data
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Read what is there, as far as `buffer` takes it: how many bytes; 0 at the end; None if
+        nothing is there yet. Raises as `receive_some` does."""
+        try:
+            count = os.readv(self._socket.fileno(), (buffer,))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._translated(error) from error
+        if not count:
+            self._check_end()
+        return count
+
+    def _check_end(self) -> None:
+        if self._reset is not None:
+            raise self._translated(self._reset)
 
     def _translated(self, error: OSError) -> trio.BrokenResourceError | trio.ClosedResourceError:
         """trio's error for the system's.
@@ -87,8 +150,15 @@ class EagerStream(trio.abc.HalfCloseableStream):
             self._reset = error
         return trio.BrokenResourceError(f"socket connection broken: {error}")
 
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _behind(parts: Sequence[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What follows the first `sent` bytes of the parts."""
+    rest: list[bytes | memoryview] = []
+    for part in parts:
+        if sent < len(part):
+            rest.append(memoryview(part)[sent:] if sent else part)
+        sent = max(0, sent - len(part))
+    return rest

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from typing import Final
 
 from edge_tunnel.link.masking import mask
@@ -25,31 +26,54 @@ _MASKED: Final = 0x80
 _LARGEST_CONTROL: Final = 125
 
 
-def pack(message: bytes, *, masked: bool) -> bytes:
-    """The frame that carries `message`; a client masks it."""
+def pack(message: bytes, *, masked: bool) -> tuple[bytes, bytes]:
+    """The frame that carries `message`, in two parts; a client masks it."""
     flag = _MASKED if masked else 0
     size = len(message)
     if size < 126:
-        head = struct.pack(">BB", _BINARY, flag | size)
+        head = _small_head(_BINARY, flag | size)
     elif size < 65536:
-        head = struct.pack(">BBH", _BINARY, flag | 126, size)
+        head = _medium_head(_BINARY, flag | 126, size)
     else:
-        head = struct.pack(">BBQ", _BINARY, flag | 127, size)
+        head = _large_head(_BINARY, flag | 127, size)
     if not masked:
-        return head + message
-    key = os.urandom(4)
-    return b"".join((head, key, mask(message, key)))
+        return head, message
+    key = _fresh_key()
+    return head + key, mask(message, key)
+
+
+_small_head = struct.Struct(">BB").pack
+_medium_head = struct.Struct(">BBH").pack
+_large_head = struct.Struct(">BBQ").pack
+
+
+_keys: list[bytes] = []
+
+
+def _fresh_key() -> bytes:
+    """One that nobody can foretell (RFC 6455, section 5.3); many come of one system call."""
+    while True:
+        try:
+            return _keys.pop()
+        except IndexError:
+            some = os.urandom(1024)
+            _keys.extend(some[start : start + 4] for start in range(0, len(some), 4))
 
 
 class Splitter:
     """Takes arriving bytes apart; see the module."""
 
-    __slots__ = ("_buffer", "_masked", "for_library", "given_up")
+    __slots__ = ("_masked", "for_library", "given_up", "messages", "rest")
 
     def __init__(self, *, masked: bool) -> None:
         """`masked`: whether the peer is a client, whose frames must be masked."""
         self._masked = masked
-        self._buffer = bytearray()
+        self.rest = b""
+        """The beginning of a frame that is not whole yet: at most one of the largest."""
+
+        self.messages: deque[bytes] = deque()
+        """Whole messages, in order."""
+
         self.for_library = bytearray()
         """Bytes that the library must see, in order."""
 
@@ -58,58 +82,53 @@ class Splitter:
 
     def feed(self, data: bytes | bytearray) -> None:
         """Bytes arrived."""
-        if self.given_up:
-            self.for_library += data
-        else:
-            self._buffer += data
+        with memoryview(self.rest + data) as whole:
+            self.split(whole)
 
-    def next_message(self) -> bytes | None:
-        """The next whole message; None if there is none before more bytes arrive."""
-        buffer = self._buffer
-        while len(buffer) >= 2:
-            start, size = self._measure()
-            if self._is_unusual(size):
-                self.give_up()
-                return None
-            if not start or len(buffer) < start + size:
-                return None
-            if buffer[0] == _BINARY:
-                return self._cut(start, start + size)
-            self.for_library += buffer[: start + size]
-            del buffer[: start + size]
-        return None
+    def split(self, data: memoryview) -> None:
+        """Bytes arrived; the first of them are those of `rest`. None of `data` is kept."""
+        start, end = 0, len(data)
+        while end - start >= 2:
+            payload, size = self._measure(data, start)
+            if self._is_unusual(data[start], data[start + 1], size):
+                self.given_up = True
+                self.for_library += data[start:]
+                start = end
+            elif end < payload + size:
+                break
+            else:
+                self._take(data, start, payload, payload + size)
+                start = payload + size
+        self.rest = bytes(data[start:])
 
     def give_up(self) -> None:
         """Leave everything to the library from here on, what is not a whole frame yet too."""
         self.given_up = True
-        self.for_library += self._buffer
-        self._buffer = bytearray()
+        self.for_library += self.rest
+        self.rest = b""
 
-    def _measure(self) -> tuple[int, int]:
-        """Where the payload starts (0: not known yet), and its size."""
-        buffer = self._buffer
-        size = buffer[1] & 0x7F
-        key = 4 if self._masked else 0
+    def _measure(self, data: memoryview, start: int) -> tuple[int, int]:
+        """Where the payload of the frame starts, and its size; beyond `data` if not known yet."""
+        size = data[start + 1] & 0x7F
+        payload = start + 6 if self._masked else start + 2
         if size < 126:
-            return 2 + key, size
+            return payload, size
         width = 2 if size == 126 else 8
-        if len(buffer) < 2 + width:
-            return 0, 0
-        return 2 + width + key, int.from_bytes(buffer[2 : 2 + width], "big")
+        if len(data) < start + 2 + width:
+            return len(data), 1
+        return payload + width, int.from_bytes(data[start + 2 : start + 2 + width], "big")
 
-    def _is_unusual(self, size: int) -> bool:
-        first, second = self._buffer[0], self._buffer[1]
+    def _is_unusual(self, first: int, second: int, size: int) -> bool:
         return (
             (first != _BINARY and (first not in _CONTROL or second & 0x7F > _LARGEST_CONTROL))
             or bool(second & _MASKED) is not self._masked
             or size > MAX_MESSAGE
         )
 
-    def _cut(self, start: int, stop: int) -> bytes:
-        with memoryview(self._buffer) as view, view[start:stop] as payload:
-            if self._masked:
-                message = mask(payload, bytes(view[start - 4 : start]))
-            else:
-                message = bytes(payload)
-        del self._buffer[:stop]
-        return message
+    def _take(self, data: memoryview, start: int, payload: int, stop: int) -> None:
+        if data[start] != _BINARY:
+            self.for_library += data[start:stop]
+        elif self._masked:
+            self.messages.append(mask(data[payload:stop], bytes(data[payload - 4 : payload])))
+        else:
+            self.messages.append(bytes(data[payload:stop]))

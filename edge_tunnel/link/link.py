@@ -2,8 +2,8 @@
 
 Three rules, each reproduced as a real hazard of the stack (DESIGN.md section 4):
 
-1. One task writes. It takes from the link's `Outlet`, which decides the order, and nobody's
-   timeout can cancel it inside a message: it is cancelled only together with the link.
+1. One place writes (writer.py). It takes from the link's `Outlet`, which decides the order, and
+   nobody's timeout can cancel it inside a message: its task is cancelled only with the link.
 2. One task reads. It hands each message to a plain function and waits for nothing but the
    transport; so no application can hold up the frames of another, and reading never waits for
    writing.
@@ -21,19 +21,16 @@ from typing import Final
 import trio
 
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.link.batch import batch
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
+from edge_tunnel.link.writer import Writer
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Bye, Ping
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Link"]
-
-_BURST: Final = 1024 * 1024
-"""Bytes that the writer sends before it lets the others have a turn: a transport that takes all at
-once would give it no other point to yield, and a turn for each message costs more than the message.
-"""
 
 _TURN: Final = 64
 """Messages that the reader takes before it lets the others have a turn: one read from a socket may
@@ -67,16 +64,14 @@ class Link:
         """
         self.transport = transport
         self.outlet = Outlet() if outlet is None else outlet
-        self.last_received = self.last_sent = trio.current_time()
+        self.last_received = trio.current_time()
         self._silence = silence
         self._ping_interval = ping_interval
         self._last_ping = self.last_received
         self._pings = 0
-        self._farewell: bytes | None = None
         self._problem = "the farewell could not be sent in time"
         self._scope = trio.CancelScope()
-        self._ready = trio.lowlevel.ParkingLot()
-        self.outlet.on_ready = self._ready.unpark_all
+        self._writer = Writer(transport, self.outlet, self._over)
         self.over = trio.Event()
         """Set when `run` has ended."""
 
@@ -102,10 +97,11 @@ class Link:
 
     def end(self, reason: Reason, text: str = "", retry_after: float = 0.0) -> None:
         """Say BYE and end the link as soon as that is sent. `retry_after` is in seconds."""
-        if self._farewell is None:
-            self._farewell = encode(Bye(reason, text[:1024], int(retry_after * 1000)))
+        if self._writer.farewell is None:
+            farewell = encode(Bye(reason, text[:1024], int(retry_after * 1000)))
+            self._writer.farewell = farewell
             self._scope.deadline = trio.current_time() + FAREWELL_TIMEOUT
-            self.outlet.push(self._farewell)
+            self.outlet.push(farewell)
 
     # -- the three tasks; whichever sees the end first says why and ends them all
 
@@ -138,37 +134,37 @@ class Link:
                 scope.deadline = self.last_received + _GRACE * self._silence
             message = await self.transport.receive()
             self.last_received = trio.current_time()
-            on_message(message)
-            taken += 1
-            if taken % _TURN == 0:
+            taken += self._take(message, on_message)
+            if taken >= _TURN:
+                taken = 0
                 await trio.lowlevel.checkpoint()
 
+    def _take(self, message: bytes | None, on_message: Callable[[bytes], None]) -> int:
+        """Hand on a message, and those that arrived with it, but not too many. Returns how many."""
+        taken = 0
+        with batch():
+            while message is not None:
+                on_message(message)
+                taken += 1
+                message = self.transport.receive_now() if taken < _TURN else None
+        return taken
+
     async def _write(self) -> None:
-        burst = 0
         try:
-            while True:
-                message = self.outlet.next_message()
-                if message is None:
-                    burst = 0
-                    await self._ready.park()
-                    continue
-                await self.transport.send(message)
-                self.last_sent = trio.current_time()
-                if message is self._farewell:
-                    self._over("we said goodbye")
-                burst += len(message)
-                if burst > _BURST:
-                    burst = 0
-                    await trio.lowlevel.checkpoint()
+            await self._writer.run()
+            self._over("we said goodbye")
         except LinkLost as error:
             self._over(str(error))
 
     async def _keep_alive(self, interval: float) -> None:
         while True:
-            quiet_since = min(self.last_received, self.last_sent)
+            quiet_since = self._quiet_since()
             due = max(quiet_since, self._last_ping) + interval
             await trio.sleep_until(due)
-            if min(self.last_received, self.last_sent) == quiet_since:
+            if self._quiet_since() == quiet_since:
                 self._last_ping = trio.current_time()
                 self._pings += 1
                 self.outlet.push(encode(Ping(self._pings)))
+
+    def _quiet_since(self) -> float:
+        return min(self.last_received, self._writer.last_sent)

@@ -12,7 +12,7 @@ once (a link has one that writes).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Secured(trio.abc.Stream):
           ValueError: `host` cannot be a name in a certificate.
         """
         if isinstance(stream, trio.SocketStream):
-            stream = EagerStream(stream, patient=True)
+            stream = EagerStream.of_link(stream)
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
@@ -66,14 +66,14 @@ class Secured(trio.abc.Stream):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
+                await self._say()
                 await self._fill()
             except ssl.SSLError as error:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self._flush()
+                    await self._say()
                 raise trio.BrokenResourceError("the TLS handshake failed") from error
             else:
-                await self._flush()
+                await self._say()
                 return
 
     # -- the stream
@@ -109,15 +109,34 @@ class Secured(trio.abc.Stream):
         return b"".join(records) if records else None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with memoryview(data) as view:
+            sent = self.send_now((view,))
+        if not sent:
+            await self.flush()
+
+    def send_now(self, parts: Sequence[bytes | memoryview]) -> bool:
+        """Encrypt and write. Returns whether all is written; if not, `flush` writes the rest.
+
+        Raises trio.BrokenResourceError.
+        """
         self._writing = True  # and stays so if it is not finished: nothing can follow half a record
         try:
-            with memoryview(data) as view:
+            for part in parts:
                 sent = 0
-                while sent < len(view):
-                    sent += self._tls.write(view[sent:])
+                while sent < len(part):
+                    sent += self._tls.write(part[sent:] if sent else part)
         except ssl.SSLError as error:
             raise trio.BrokenResourceError("TLS failed") from error
-        await self._flush()
+        if isinstance(self._stream, EagerStream):
+            self._writing = not self._stream.send_now((self._outgoing.read(),))
+        return not self._writing
+
+    async def flush(self) -> None:
+        """Write what `send_now` could not."""
+        if isinstance(self._stream, EagerStream):
+            await self._stream.flush()
+        else:
+            await self._say()
         self._writing = False
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -130,7 +149,7 @@ class Secured(trio.abc.Stream):
                 with suppress(ssl.SSLError):
                     self._tls.unwrap()
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self._flush()
+                    await self._say()
         finally:
             await self._stream.aclose()
 
@@ -143,7 +162,7 @@ class Secured(trio.abc.Stream):
         else:
             self._incoming.write_eof()
 
-    async def _flush(self) -> None:
+    async def _say(self) -> None:
         data = self._outgoing.read()
         if data:
             await self._stream.send_all(data)

@@ -8,17 +8,23 @@ frames, one at a time.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Sequence
+from typing import Final, TypeAlias
 
 import trio
 
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.eager import EagerStream
+from edge_tunnel.link.express import Splitter
+from edge_tunnel.link.scratch import feed
+from edge_tunnel.link.secured import Secured
 
 __all__ = ["SharedConnection"]
 
 _READ_SIZE: Final = 128 * 1024
 """Bytes of one read: the library's 4 KiB halve the speed of bulk transfers."""
+
+Part: TypeAlias = "bytes | memoryview"
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
 
@@ -29,8 +35,9 @@ class SharedConnection(trio.abc.Stream):
     def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
         """`first`: what was read of the handshake already."""
         if isinstance(stream, trio.SocketStream):
-            stream = EagerStream(stream, patient=True)
+            stream = EagerStream.of_link(stream)
         self._stream = stream
+        self._prompt = stream if isinstance(stream, EagerStream | Secured) else None
         self._first = first
         self.ended = trio.Event()
         self.why = ""
@@ -46,6 +53,8 @@ class SharedConnection(trio.abc.Stream):
         self._for_library = bytearray()
         self._changed = trio.lowlevel.ParkingLot()
         self._sending = False
+        self._kept: Sequence[Part] = ()  # what `send_now` took while somebody else was sending
+        self._half = False  # `send_now` sent a part, and `flush` is to send the rest
         self._torn = False  # half a frame went out, and whatever follows would be its rest
         self._turns = trio.lowlevel.ParkingLot()
 
@@ -59,20 +68,29 @@ class SharedConnection(trio.abc.Stream):
         """
         while self._sending:
             await self._turns.park()
+        self._check_torn()
+        self._sending = True
+        await self._finish(self._stream.send_all(data))
+
+    def _check_torn(self) -> None:
         if self._torn:
             raise trio.BrokenResourceError("half a frame was sent")
-        self._sending = True
+
+    async def _finish(self, sending: Awaitable[None]) -> None:
         try:
-            await self._stream.send_all(data)
+            await sending
         except BaseException as error:
             self._torn = True
             if isinstance(error, trio.BrokenResourceError):
                 self.ended.set()
             raise
         finally:
-            self._sending = False
-            if self._turns:
-                self._turns.unpark()
+            self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        self._sending = False
+        if self._turns:
+            self._turns.unpark()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -118,18 +136,66 @@ class SharedConnection(trio.abc.Stream):
 
     # -- the short way's side
 
+    def send_now(self, parts: Sequence[Part]) -> bool:
+        """Send a frame. Returns whether it is sent; if not, `flush` must send it, or its rest."""
+        self._check_torn()
+        if self._sending or self._prompt is None:
+            self._kept = parts
+            return False
+        try:
+            self._half = self._sending = not self._prompt.send_now(parts)
+        except trio.BrokenResourceError:
+            self._torn = True
+            self.ended.set()
+            raise
+        return not self._half
+
+    async def flush(self) -> None:
+        """Send what `send_now` could not."""
+        kept, self._kept = self._kept, ()
+        if kept:
+            await self.send_all(b"".join(kept))
+        elif self._half and self._prompt is not None:
+            self._half = False
+            await self._finish(self._prompt.flush())
+
+    def abandon(self) -> None:
+        """Nobody calls `flush` any more."""
+        self._kept = ()
+        if self._half:
+            self._half, self._torn = False, True
+            self._stop_sending()
+
     async def read(self, max_bytes: int | None = None) -> bytes | bytearray:
         """The next bytes from the network; b"" at the end. Raises trio's errors."""
         try:
             data = await self._stream.receive_some(max_bytes or _READ_SIZE)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            if isinstance(error.__cause__, LinkLost):
-                self.why = str(error.__cause__)
-            self.ended.set()
+            self._has_ended(error)
             raise
         if not data:
-            self.ended.set()
+            self._has_ended()
         return data
+
+    async def feed(self, splitter: Splitter) -> bool:
+        """Read, and give `splitter` what is read. False: the connection is at its end."""
+        if not isinstance(self._stream, EagerStream):
+            data = await self.read()
+            splitter.feed(data)
+            return bool(data)
+        try:
+            more = await feed(splitter, self._stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._has_ended(error)
+            raise
+        if not more:
+            self._has_ended()
+        return more
+
+    def _has_ended(self, error: Exception | None = None) -> None:
+        if error is not None and isinstance(error.__cause__, LinkLost):
+            self.why = str(error.__cause__)
+        self.ended.set()
 
     @property
     def unread(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 import struct
+from typing import Final
 
 import trio
 
@@ -20,6 +21,9 @@ from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
 
 __all__ = ["reset_socket", "splice"]
+
+_BURST: Final = 256 * 1024
+"""Bytes that a socket gets before the others have a turn."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _PLAIN_CLOSE = struct.pack("ii", 0, 0)
@@ -44,7 +48,7 @@ async def splice(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_to_tunnel, stream, reader, nursery.cancel_scope)
-            nursery.start_soon(_to_socket, stream, eager, nursery.cancel_scope)
+            nursery.start_soon(_ToSocket(stream, eager).run, nursery.cancel_scope)
         clean = not nursery.cancel_scope.cancel_called
         if clean:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
@@ -96,23 +100,74 @@ async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelSc
             if not data:
                 await stream.send_eof()
                 return
-            await stream.send_all(data)
+            if not stream.send_now(data):
+                await stream.send_all(data)
     except trio.BrokenResourceError:
         if reader.broken or stream.core.reason is not None:
             scope.cancel()
         # else the far end wants no more of this; the other way goes on
 
 
-async def _to_socket(stream: TunnelStream, sock: EagerStream, scope: trio.CancelScope) -> None:
-    try:
-        while True:
-            data = await stream.receive_some()
-            if not data:
-                await sock.send_eof()
-                return
-            await sock.send_all(data)
-    except trio.BrokenResourceError:
-        if stream.core.reason is not None:
-            scope.cancel()
-        else:
-            stream.stop_receiving()  # the socket takes no more; what it sent before is still good
+class _ToSocket:
+    """From the tunnel to the socket. What the socket takes at once it gets at the end of the batch
+    that brought it, without a turn of the scheduler; the rest, and the end, is the task's."""
+
+    def __init__(self, stream: TunnelStream, sock: EagerStream) -> None:
+        self._stream = stream
+        self._sock = sock
+        self._full = False  # the socket has to be flushed
+        self._broken: trio.BrokenResourceError | None = None  # what a write was told
+        self._wake = trio.lowlevel.ParkingLot()
+
+    async def run(self, scope: trio.CancelScope) -> None:
+        """Until the end of the stream."""
+        self._stream.sink = self._pour_or_wake
+        try:
+            while not self._is_over:
+                await self._work()
+            await self._stream.receive_some()  # the end, or it raises what it is instead
+            await self._sock.send_eof()
+        except trio.BrokenResourceError:
+            if self._stream.core.reason is not None:
+                scope.cancel()
+            else:
+                self._stream.stop_receiving()  # the socket takes no more; what it said is good
+        finally:
+            self._stream.sink = None
+
+    async def _work(self) -> None:
+        self._pour()
+        if self._broken is not None:
+            raise self._broken
+        if self._full:
+            await self._sock.flush()
+            self._full = False
+        elif self._stream.core.incoming.waiting:
+            await trio.lowlevel.checkpoint()
+        elif not self._is_over:
+            await self._wake.park()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no more bytes come."""
+        incoming = self._stream.core.incoming
+        ended = incoming.readable and not incoming.waiting and not self._full
+        return ended or self._stream.core.reason is not None
+
+    def _pour_or_wake(self) -> None:
+        self._pour()
+        if self._full or self._broken or self._stream.core.incoming.waiting or self._is_over:
+            self._wake.unpark_all()
+
+    def _pour(self) -> None:
+        """Give the socket what it takes."""
+        poured = 0
+        try:
+            while not self._full and not self._broken and poured < _BURST:
+                data = self._stream.receive_now()
+                if data is None:
+                    break
+                poured += len(data)
+                self._full = not self._sock.send_now((data,))
+        except trio.BrokenResourceError as error:
+            self._broken = error

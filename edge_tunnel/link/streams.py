@@ -8,11 +8,13 @@ the middle: a lost link is not an error here, just a pause.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 
 import trio
 
 from edge_tunnel.errors import StreamRefused, TunnelEnded
+from edge_tunnel.link.batch import batch, soon
 from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.receiving import ReceiveState
 from edge_tunnel.protocol.sending import SendState
@@ -42,6 +44,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self._receiving = Turn("another task is receiving from this stream")
         self._changed_out = trio.lowlevel.ParkingLot()
         self._changed_in = trio.lowlevel.ParkingLot()
+        self.sink: Callable[[], None] | None = None
+        """Called when there is something to be received, or no more; it may `receive_now`."""
 
     def __repr__(self) -> str:
         return f"<TunnelStream {self.core!r}>"
@@ -51,6 +55,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     def readable(self) -> None:
         """Look again at what can be read."""
         self._changed_in.unpark_all()
+        if self.sink is not None and not soon(self.sink):
+            self.sink()
 
     def writable(self) -> None:
         """Look again at what can be written, or whether the stream is accepted or over."""
@@ -62,12 +68,20 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:
             self._check_sending()
-            if len(data) <= min(self.core.outgoing.room, MAX_DATA):
-                self.core.write(data)  # the common case, and `bytes` are not copied
-                await trio.lowlevel.checkpoint()  # after it: the writer's turn comes one earlier
+            if self.send_now(data):
+                await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.checkpoint()
                 await self._send_in_parts(data)
+
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        """As `send_all`, without a checkpoint, if there is room for all; returns whether."""
+        self._check_sending()
+        if len(data) > min(self.core.outgoing.room, MAX_DATA):
+            return False
+        with batch():
+            self.core.write(data)  # `bytes` are not copied
+        return True
 
     async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
         done = 0
@@ -75,7 +89,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             while done < len(view):
                 await self._room()
                 part = view[done : done + min(self.core.outgoing.room, MAX_DATA)]
-                self.core.write(part)
+                with batch():
+                    self.core.write(part)
                 done += len(part)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -107,6 +122,14 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
+            return self._take(most)
+
+    def receive_now(self) -> bytes | None:
+        """Bytes that are here, without a checkpoint; None: none, or the end, or an error."""
+        return self._take(MAX_DATA) if self.core.incoming.waiting and not self._closed else None
+
+    def _take(self, most: int) -> bytes:
+        with batch():  # it may be worth a CREDIT
             return self.core.take(most, trio.current_time())
 
     def stop_receiving(self) -> None:

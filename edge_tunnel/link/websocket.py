@@ -71,6 +71,10 @@ accelerate()
 class WebSocketTransport(Transport):
     """A WebSocket after its opening handshake."""
 
+    group = 16 * 1024
+    """Small messages are one system call; a large one is alone, so that what comes in the meantime
+    has to wait for one and no more."""
+
     def __init__(
         self,
         connection: trio_websocket.WebSocketConnection,
@@ -86,26 +90,46 @@ class WebSocketTransport(Transport):
         self.peer = peer
 
     async def send(self, message: bytes) -> None:
+        if not self.send_now((message,)):
+            await self.flush()
+
+    def send_now(self, messages: Sequence[bytes]) -> bool:
         if self._connection.closed is not None:
             raise LinkLost(_why(self._connection.closed))
         try:
-            await self._wire.send_all(pack(message, masked=self._masks))
+            parts = [part for each in messages for part in pack(each, masked=self._masks)]
+            return self._wire.send_now(parts)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkLost("the connection was lost") from None
+
+    async def flush(self) -> None:
+        try:
+            await self._wire.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise LinkLost("the connection was lost") from None
 
     async def receive(self) -> bytes:
-        while self._wire.taken:
-            message = self._splitter.next_message()
+        while True:
+            message = self.receive_now()
             if message is not None:
                 return message
+            if not self._wire.taken:
+                return await self._receive_from_library()
             if self._splitter.given_up or self._splitter.for_library:
                 self._serve_library()
             else:
                 await self._read()
-        return await self._receive_from_library()
+
+    def receive_now(self) -> bytes | None:
+        messages = self._splitter.messages
+        return messages.popleft() if messages else None
 
     def give_back(self) -> None:
         """Leave the connection to the library, which says goodbye."""
+        self._wire.abandon()
+        self._leave_to_library()
+
+    def _leave_to_library(self) -> None:
         if self._wire.taken:
             self._splitter.give_up()
             self._serve_library()
@@ -116,13 +140,11 @@ class WebSocketTransport(Transport):
 
     async def _read(self) -> None:
         try:
-            data = await self._wire.read()
+            more = await self._wire.feed(self._splitter)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            data = b""
-        if data:
-            self._splitter.feed(data)
-        else:
-            self.give_back()  # the library knows best why it is over
+            more = False
+        if not more:
+            self._leave_to_library()  # the library knows best why it is over
 
     def _serve_library(self) -> None:
         if self._wire.unread > _MAX_UNREAD:

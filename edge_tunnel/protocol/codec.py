@@ -281,7 +281,7 @@ def encode_head(frame: Data) -> bytes:
     return cast("bytes", msgpack.packb((Kind.DATA.value, *frame[:-1])))
 
 
-def encode_data(head: bytes, data: bytes) -> bytes:
+def encode_data(head: bytes, data: bytes | memoryview) -> bytes:
     """DATA with a head of `encode_head` and these bytes: as `encode`, with one copy less."""
     size = len(data)
     if size < 256:
@@ -299,7 +299,10 @@ def decode(message: bytes) -> Frame:
     Raises:
       RemoteProtocolError: whatever the bytes are, if they are not a frame of WIRE.md.
     """
-    cls, checks = _SPEC[_kind(message)]
+    kind = _kind(message)
+    if kind == Kind.DATA and (data := _data(message)) is not None:
+        return data
+    cls, checks = _SPEC[kind]
     count = (message[0] & 0x0F) - 1
     if count == len(checks) - 1 and cls in _LAST_MAY_LACK:
         checks = checks[:-1]
@@ -310,7 +313,7 @@ def decode(message: bytes) -> Frame:
     for name, check, value in zip(cls._fields, checks, known, strict=False):
         if not check(value):
             raise RemoteProtocolError(f"{cls.__name__}: bad field {name!r}")
-    if message[1] >= FIRST_TUNNEL_KIND:
+    if kind >= FIRST_TUNNEL_KIND:
         _check_head(message)
     frame = cls(*known)
     if cls is Page:
@@ -320,6 +323,18 @@ def decode(message: bytes) -> Frame:
     elif cls is Services:
         frame = frame._replace(services=tuple(ServiceOffer(*each) for each in frame.services))
     return cast("Frame", frame)
+
+
+def _data(message: bytes) -> Data | None:
+    """DATA by hand: its bytes are not copied, but a view of the message. None: not a good one."""
+    try:
+        head = peek(message)
+        epoch, offset, start = _data_parts(message, head)
+    except RemoteProtocolError:
+        return None  # `decode` knows what is wrong
+    assert head.tunnel is not None
+    numbers = _number_at(message, epoch), _number_at(message, offset)
+    return Data(head.tunnel, head.stream, *numbers, memoryview(message)[start:])
 
 
 def _check_head(message: bytes) -> None:
@@ -394,13 +409,28 @@ def check_data(message: bytes, head: Route) -> None:
     Raises:
       RemoteProtocolError: it is not one whole DATA frame.
     """
-    start = _after_number(message, _after_number(message, 20))  # behind stream id and epoch
-    start = _after_number(message, start)  # and offset
+    _data_parts(message, head)
+
+
+def _data_parts(message: bytes, head: Route) -> tuple[int, int, int]:
+    """Where epoch, offset and bytes of a DATA frame begin. Raises as `check_data`."""
+    epoch = _after_number(message, 20)  # behind the stream id
+    offset = _after_number(message, epoch)
+    start = _after_number(message, offset)
     width = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(message[start], 0) if start < len(message) else 0
     size = int.from_bytes(message[start + 1 : start + 1 + width], "big")
     whole = len(message) == start + 1 + width + size
     if message[0] != 0x96 or not head.stream or not 0 < size <= MAX_DATA + TAG or not whole:
         raise RemoteProtocolError("Data: bad head")
+    return epoch, offset, start + 1 + width
+
+
+def _number_at(message: bytes, start: int) -> int:
+    """The msgpack number that begins at `start`, which `_after_number` has seen."""
+    first = message[start]
+    if first < 0x80:
+        return first
+    return int.from_bytes(message[start + 1 : _after_number(message, start)], "big")
 
 
 def _after_number(message: bytes, start: int) -> int:

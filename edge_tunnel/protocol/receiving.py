@@ -139,6 +139,11 @@ class ReceiveHalf:
         """Whether `take` gives something: bytes, or EOF."""
         return bool(self._chunks) or self.state in (ReceiveState.ENDED, ReceiveState.DONE)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` gives bytes."""
+        return bool(self._chunks)
+
     def take(self, most: int, now: float, trip: float) -> bytes:
         """Hand bytes to the user (b"" is EOF). They count as delivered.
 

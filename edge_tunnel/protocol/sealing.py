@@ -48,7 +48,7 @@ from edge_tunnel.protocol.frames import (
     TunnelFrame,
 )
 
-__all__ = ["Opener", "Sealer", "Tagged", "open_plain"]
+__all__ = ["Opener", "Sealer", "Tagged", "open_plain", "pack_plain"]
 
 Tagged: TypeAlias = Probe | Echo | Credit | End | Stop | Reset | Open | Accept
 _TAGGED: Final = (Probe, Echo, Credit, End, Stop, Reset, Open, Accept)
@@ -156,6 +156,13 @@ class Opener:
         if not isinstance(frame, End):
             self._count += 1
         return plain
+
+
+def pack_plain(frame: Frame) -> bytes:
+    """What `Sealer.seal` is to a tunnel that is not sealed."""
+    if isinstance(frame, Data):
+        return encode_data(encode_head(frame), frame.data)
+    return encode(frame)
 
 
 def open_plain(frame: TunnelFrame | StreamFrame) -> TunnelFrame | StreamFrame:

@@ -14,7 +14,7 @@ import enum
 from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
-from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.pacing import FrameSize
 from edge_tunnel.protocol.replay import ReplayBuffer
 from edge_tunnel.protocol.window import MAX_WINDOW
 
@@ -56,11 +56,12 @@ SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
 class SendHalf:
     """What one end sends on one stream."""
 
-    __slots__ = ("_buffer", "_end_sent", "limit", "state")
+    __slots__ = ("_buffer", "_end_sent", "_frame", "limit", "state")
 
     def __init__(self, limit: int) -> None:
         self._buffer = ReplayBuffer()
         self._end_sent = False
+        self._frame = FrameSize()
         self.limit = limit  # absolute; never goes back
         self.state = SendState.OPEN
 
@@ -101,9 +102,10 @@ class SendHalf:
         if self.state is SendState.STOPPED:
             self._buffer.clear()  # an END that is sent already stays valid: its offset is the same
 
-    def credit(self, delivered: int, limit: int) -> bool:
+    def credit(self, delivered: int, limit: int, now: float | None = None) -> bool:
         """The far end has delivered up to `delivered` and takes bytes up to `limit`.
 
+        `now` (seconds): this was said in answer to bytes of ours, so it tells how fast the path is.
         Returns whether there is room now and was none before.
 
         Raises:
@@ -112,7 +114,10 @@ class SendHalf:
         full = self.room == 0
         self.limit = max(self.limit, limit)
         if self.state not in (SendState.DONE, SendState.BROKEN):
+            fresh = delivered - self._buffer.base
             self._acknowledge(delivered)
+            if now is not None and fresh > 0:
+                self._frame.delivered(fresh, now, more=self._buffer.next > delivered)
         return full and self.room > 0
 
     def resume(self, received: int, delivered: int, limit: int) -> None:
@@ -150,7 +155,7 @@ class SendHalf:
 
     def take(self) -> tuple[int, bytes | memoryview]:
         """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""
-        return self._buffer.take(MAX_DATA)
+        return self._buffer.take(self._frame.size)
 
     def take_end(self) -> int | None:
         """The final offset, once, when all bytes are taken and END is due."""

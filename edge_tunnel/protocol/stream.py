@@ -145,9 +145,9 @@ class Stream:
             self.send_credit()
         return fresh
 
-    def on_credit(self, frame: Credit) -> bool:
+    def on_credit(self, frame: Credit, now: float) -> bool:
         before, kept = self.outgoing.state, self.outgoing.buffered
-        room = self.outgoing.credit(frame.delivered, frame.limit)
+        room = self.outgoing.credit(frame.delivered, frame.limit, now)
         self._forget_if_complete()
         left = self.outgoing.buffered
         flushed = kept > LOW_WATER >= left or kept > 0 == left

@@ -51,7 +51,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.receiving import CreditExceeded
-from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain
+from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain, pack_plain
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.window import INITIAL_WINDOW, Budget
 from edge_tunnel.reasons import Reason
@@ -273,7 +273,7 @@ class Tunnel:
             self._outlet.push(self.pack(frame))
 
     def pack(self, frame: Frame) -> bytes:
-        return encode(frame) if self._sealer is None else self._sealer.seal(frame)
+        return pack_plain(frame) if self._sealer is None else self._sealer.seal(frame)
 
     def answer(self, frame: Frame) -> None:
         if self._outlet is None:
@@ -328,7 +328,7 @@ class Tunnel:
         if frame.stream:
             stream = self.streams.get(frame.stream)
             if stream is not None:
-                self._on_stream(stream, frame)
+                self._on_stream(stream, frame, now)
             else:
                 self._on_unknown(frame)
         elif isinstance(frame, Probe):
@@ -342,13 +342,13 @@ class Tunnel:
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} goes the other way")
 
-    def _on_stream(self, stream: Stream, frame: TunnelFrame | StreamFrame) -> None:
+    def _on_stream(self, stream: Stream, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if isinstance(frame, Data):
             self.received += len(frame.data)
             if stream.on_data(frame):
                 self._events.append(StreamReadable(stream))
         elif isinstance(frame, Credit):
-            if stream.on_credit(frame):
+            if stream.on_credit(frame, now):
                 self._events.append(StreamWritable(stream))
         elif isinstance(frame, End):
             if stream.on_end(frame):
@@ -389,6 +389,7 @@ class Tunnel:
         self._outlet = outlet
         self.detached_since = None
         self.trip = 0.0
+        self.budget.proven = 0  # it may be another path
         seconds = None if first else now - since if since is not None else 0.0
         self._events.append(TunnelAttached(seconds))
 

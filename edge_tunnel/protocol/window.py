@@ -27,12 +27,20 @@ processes; without this floor the window stays too small to keep them all at wor
 
 
 class Budget:
-    """Bytes of growth that the streams of one tunnel share."""
+    """Bytes of growth that the streams of one tunnel share, and what they know of its path."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_total", "left", "proven")
 
     def __init__(self, total: int = TUNNEL_BUDGET) -> None:
+        self._total = total
         self.left = total
+        self.proven = 0
+        """The largest window that the path has filled since the tunnel was attached."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether streams should give back what they do not need."""
+        return self.left < self._total // 4
 
     def take(self, wanted: int) -> int:
         """As much of `wanted` as there is."""
@@ -46,7 +54,7 @@ class Budget:
 
 
 class Window:
-    """The window of one stream; `size` only grows."""
+    """The window of one stream. `size` grows; it shrinks when the tunnel's budget is short."""
 
     __slots__ = ("_budget", "_bytes", "_initial", "_since", "size")
 
@@ -64,9 +72,14 @@ class Window:
         self._bytes += count
         if elapsed < trip:
             return
-        if elapsed < 4 * trip:  # a longer span had a pause in it and says nothing of the path
-            self._grow_to(int(2 * self._bytes / elapsed * trip))
+        wanted = int(2 * self._bytes / elapsed * trip)
         self._since, self._bytes = now, 0
+        if wanted > self.size and elapsed < 4 * trip:  # a longer span had a pause in it, ...
+            # ... and who fills a window gets at once what another stream has filled: on a path of
+            # 100 ms, growing twofold from the start again takes a second of each download
+            self._grow_to(max(wanted, self._budget.proven))
+        elif self._budget.is_short:
+            self._shrink_to(wanted)
 
     def release(self) -> None:
         """The stream is over: its growth goes back to the tunnel."""
@@ -77,3 +90,11 @@ class Window:
         wanted = min(wanted, MAX_WINDOW)
         if wanted > self.size:
             self.size += self._budget.take(wanted - self.size)
+            self._budget.proven = max(self._budget.proven, self.size)
+
+    def _shrink_to(self, wanted: int) -> None:
+        """What the far end was promised stays promised; it gets no more until it is below this."""
+        size = max(wanted, self._initial)
+        if size < self.size:
+            self._budget.give_back(self.size - size)
+            self.size = size

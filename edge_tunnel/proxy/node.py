@@ -322,6 +322,8 @@ class Node:
         for port in self._links.values():
             if port.role == "edge":
                 self.traffic.judge_binds(port)
+        if self.alwayson is not None:
+            self.alwayson.review()
 
     def _end_links(self) -> None:
         """Of those who would not be admitted any more: their key is revoked, or over."""

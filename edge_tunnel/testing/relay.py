@@ -16,6 +16,7 @@ nodes, between a node and etcd.
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
@@ -64,7 +65,10 @@ class _Connection:
 class Relay:
     """Forwards connections to one address. Use `open_relay`."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, queue: int | None = None) -> None:
+        self.queue = queue
+        """Bytes that wait here at most, each way of a connection; None: 16 MiB, for long paths."""
+
         self.delay = 0.0
         """Seconds that each byte is on its way, each way. May be changed at any time."""
 
@@ -140,6 +144,9 @@ class Relay:
         except OSError:
             reset_socket(near)  # nobody is there: so it looks through a port forward
             return
+        if self.queue is not None:
+            for sock in (near, far):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.queue // 2)
         connection = _Connection(near, far)
         self._connections.add(connection)
         try:
@@ -155,7 +162,8 @@ class Relay:
         self, connection: _Connection, source: trio.SocketStream, sink: trio.SocketStream
     ) -> None:
         """One way. A reset of either end resets the other."""
-        sender, receiver = trio.open_memory_channel[tuple[float, bytes]](_IN_FLIGHT)
+        reads = _IN_FLIGHT if self.queue is None else 0
+        sender, receiver = trio.open_memory_channel[tuple[float, bytes]](reads)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver, connection, receiver, sink)
             await self._take(connection, source, sender)
@@ -169,7 +177,8 @@ class Relay:
         # caught here and not around the nursery: there it may come in a group with a Cancelled
         try:
             async with channel:
-                while data := await source.receive_some(_READ):
+                most = _READ if self.queue is None else self.queue // 4
+                while data := await source.receive_some(most):
                     if source is connection.near and len(connection.head) < _HEAD:
                         connection.head += data[: _HEAD - len(connection.head)]
                     await channel.send((trio.current_time() + self.delay, bytes(data)))
@@ -230,9 +239,12 @@ def _none(_head: bytes) -> bool:
 
 
 @asynccontextmanager
-async def open_relay(host: str, port: int) -> AsyncIterator[Relay]:
-    """A relay to this address for the length of the block, on a free port of 127.0.0.1."""
-    relay = Relay(host, port)
+async def open_relay(host: str, port: int, queue: int | None = None) -> AsyncIterator[Relay]:
+    """A relay to this address for the length of the block, on a free port of 127.0.0.1.
+
+    `queue`: bytes that wait in it at most, each way of a connection.
+    """
+    relay = Relay(host, port, queue)
     async with open_plain_nursery() as nursery:
         await nursery.start(relay.serve)
         yield relay

@@ -8,7 +8,8 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
-from edge_tunnel.link.express import Splitter, pack
+from edge_tunnel.link import express
+from edge_tunnel.link.express import Splitter
 from edge_tunnel.link.shared import SharedConnection
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 
@@ -20,12 +21,16 @@ def library(*, client: bool) -> Connection:
     return Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
 
 
+def pack(message: bytes, *, masked: bool) -> bytes:
+    """A frame in one piece."""
+    return b"".join(express.pack(message, masked=masked))
+
+
 def split(splitter: Splitter, data: bytes) -> list[bytes]:
     """The messages in `data`."""
     splitter.feed(data)
-    messages = []
-    while (message := splitter.next_message()) is not None:
-        messages.append(message)
+    messages = list(splitter.messages)
+    splitter.messages.clear()
     return messages
 
 

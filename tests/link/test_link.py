@@ -100,3 +100,24 @@ async def _say_and_fall_silent(far: Transport, gap: float) -> None:
     for _ in range(10):
         await far.send(b"x")
         await trio.sleep(gap)
+
+
+class Prefetched(Flooded):
+    """The same, and they are all here already."""
+
+    def receive_now(self) -> bytes | None:
+        self.given += 1
+        return None if self.given > 20_000 else b"x"
+
+
+async def test_a_flood_in_one_read_lets_others_have_a_turn() -> None:
+    """What one read brought is taken in parts."""
+    transport = Prefetched()
+    turns = 0
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_run_to_its_end, Link(transport, silence=10))
+            while transport.given < 20_000:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+    assert turns > 200

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 import trio.testing
@@ -104,3 +107,28 @@ async def test_pings_that_nobody_reads_the_answers_of(
             nursery.start_soon(lambda: serve(far, listen, peer="test", timeout=5))
             nursery.start_soon(flood)
     assert sent < 1_000_000
+
+
+async def test_a_rest_that_nobody_sends(autojump_clock: trio.testing.MockClock) -> None:
+    """The link ended with a frame half sent: the goodbye waits for nothing, and is not sent."""
+    async with tcp_pair() as (near, far):
+        shared = SharedConnection(near)
+        with trio.fail_after(100):
+            while shared.send_now([bytes(1_000_000)]):
+                pass
+            shared.abandon()
+            with pytest.raises(trio.BrokenResourceError):
+                await shared.send_all(b"goodbye")
+            with pytest.raises(trio.BrokenResourceError):
+                shared.send_now([b"more"])
+        await trio.aclose_forcefully(far)
+
+
+@asynccontextmanager
+async def tcp_pair() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+    """Two connected sockets."""
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        near = await trio.open_tcp_stream(*listener.socket.getsockname())
+        far = await listener.accept()
+    async with near, far:
+        yield near, far

@@ -66,9 +66,9 @@ def test_no_limit_makes_us_keep_more_than_the_largest_window() -> None:
     assert subject.room == MAX_WINDOW
     subject.write(bytes(MAX_WINDOW))
     assert subject.room == 0
-    subject.take()
-    assert subject.credit(MAX_DATA, 2**62)
-    assert subject.room == MAX_DATA
+    taken = len(subject.take()[1])
+    assert subject.credit(taken, 2**62)
+    assert subject.room == taken
 
 
 def test_end_comes_after_the_last_byte() -> None:
@@ -204,9 +204,14 @@ def test_finish_is_for_a_lost_last_credit() -> None:
 
 
 def test_writes_are_cut_into_frames() -> None:
-    """One take gives at most MAX_DATA bytes."""
-    subject = SendHalf(200_000)
-    subject.write(bytes(100_000))
+    """One take gives a frame's worth: little at first, and MAX_DATA on a fast path."""
+    subject = SendHalf(400_000)
+    subject.write(bytes(400_000))
+    first = len(subject.take()[1])
+    assert subject.sent == first < MAX_DATA
+    while subject.sent < 200_000:
+        subject.take()
+    subject.credit(50_000, 400_000, 1.0)
+    subject.credit(150_000, 400_000, 1.001)
     assert len(subject.take()[1]) == MAX_DATA
-    assert subject.sent == MAX_DATA
     assert repr(subject).startswith("<SendHalf open")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW, TUNNEL_BUDGET, Budget, Window
 
 
-def feed(window: Window, *, rate: float, trip: float, seconds: float) -> None:
+def feed(
+    window: Window, *, rate: float, trip: float, seconds: float, start: float = 1000.0
+) -> None:
     """Deliver at `rate` bytes a second, in steps of a tenth of the round trip."""
-    now, step = 1000.0, trip / 10
+    now, step = start, trip / 10
     for _ in range(int(seconds / step)):
         now += step
         window.delivered(int(rate * step), now, trip)
@@ -55,3 +57,37 @@ def test_growth_comes_out_of_the_budget() -> None:
         window.release()
         window.release()
     assert budget.left == TUNNEL_BUDGET
+
+
+def test_a_later_stream_need_not_find_out_again() -> None:
+    """One that fills its window gets what the path has proven to carry; one that does not, not."""
+    budget = Budget()
+    feed(Window(budget), rate=10e6, trip=0.1, seconds=2)
+    second, third = Window(budget), Window(budget)
+    feed(second, rate=3e6, trip=0.1, seconds=0.25)  # a window each round trip, at first
+    assert second.size > 1.9e6
+    feed(third, rate=1e6, trip=0.1, seconds=2)
+    assert third.size == INITIAL_WINDOW
+
+
+def test_shrinks_when_the_budget_is_short() -> None:
+    """A stream that has become slow gives back what others need, and keeps what it uses."""
+    budget = Budget()
+    windows = [Window(budget) for _ in range(4)]
+    for window in windows:
+        feed(window, rate=10e9, trip=0.1, seconds=1)
+    assert budget.is_short
+    feed(windows[0], rate=10e6, trip=0.1, seconds=1, start=1001.0)
+    assert 1.9e6 < windows[0].size < 2.4e6
+    feed(windows[1], rate=1000, trip=0.1, seconds=1, start=1001.0)
+    assert windows[1].size == INITIAL_WINDOW
+    assert sum(window.size - INITIAL_WINDOW for window in windows) == TUNNEL_BUDGET - budget.left
+
+
+def test_keeps_its_size_while_there_is_plenty() -> None:
+    """A path that stutters is filled again at once."""
+    window = Window(Budget())
+    feed(window, rate=10e6, trip=0.1, seconds=1)
+    before = window.size
+    feed(window, rate=1000, trip=0.1, seconds=1, start=1001.0)
+    assert window.size == before

@@ -6,6 +6,7 @@ has what it said.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import re
@@ -17,8 +18,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from edge_tunnel.cli.demo.services import SshService
 from edge_tunnel.testing.cluster_site import ClusterSite, open_cluster_site
-from edge_tunnel.testing.processes import Child, Site, open_site
+from edge_tunnel.testing.processes import Child, Site, open_site, our_command
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +151,33 @@ async def start(site: ClusterSite, example: Path, ports: dict[str, int]) -> None
         site.add_node(name).options = options(ports)
     site.add_haproxy(example)
     await site.start_all()
+
+
+@pytest.mark.skipif(not os.access("/usr/sbin/sshd", os.X_OK), reason="no openssh-server")
+async def test_ssh_and_scp(tmp_path: Path) -> None:
+    """With the machine's own: exit code, both streams, and 5 MB that are the same afterwards."""
+    with trio.fail_after(90):
+        async with open_site(tmp_path) as site:
+            service = SshService(site)
+            port = await service.start()
+            words = ("--listen", "127.0.0.1:0", "--json", *options({"ssh": port}))
+            node = await site.start("proxy", *words)
+            url = (await node.event("listening"))["url"]
+            site.environ["EDGE_TUNNEL_PROXY"] = url
+            await device(site, int(url.rpartition(":")[2]), {"ssh": port})
+            ways = service.options(our_command("connect", "%n", "ssh", "--stdio"))
+            ways += ["-o", "HostKeyAlias=device-7"]  # the name in its known_hosts
+            target = f"{getpass.getuser()}@{THING}"
+
+            async def run(*command: str, stdin: bytes = b"") -> tuple[int, bytes]:
+                ended = await trio.run_process(
+                    command, stdin=stdin, capture_stdout=True, check=False, env=site.environ
+                )
+                return ended.returncode, ended.stdout
+
+            script = "cat; echo problem >&2; exit 7"
+            assert await run("ssh", *ways, target, script, stdin=b"hello") == (7, b"hello")
+            here, there = site.folder / "here", site.folder / "there"
+            here.write_bytes(os.urandom(5_000_000))
+            assert await run("scp", *ways, str(here), f"{target}:{there}") == (0, b"")
+            assert there.read_bytes() == here.read_bytes()

@@ -28,6 +28,7 @@ from typing import Final
 import trio
 
 import edge_tunnel
+from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.config import NodeTls
 from edge_tunnel.proxy.tls import files_of, server_context
@@ -214,6 +215,7 @@ def _config(
 
 def main() -> None:
     """One part, as the command line says."""
+    keep_freed_memory()  # as our programs do
     parts: dict[str, Callable[..., Awaitable[None]]]
     known = (node, edge, remote, relay, edges, crowd, many_edges, many_remotes)
     parts = {each.__name__: each for each in known}

@@ -14,7 +14,8 @@ from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.transport import Transport
-from edge_tunnel.proxy.alwayson.front import AlwaysOn, Host
+from edge_tunnel.proxy.alwayson.front import AlwaysOn
+from edge_tunnel.proxy.alwayson.host import Host
 from edge_tunnel.proxy.alwayson.passing import PassedStream, hear_out
 from edge_tunnel.proxy.alwayson.upgrade import read_upgrade
 from edge_tunnel.proxy.alwayson.visitor import Visitor
@@ -63,6 +64,10 @@ class AlwaysOnDoor:
             await self.front.run()
         finally:
             self.running = False
+
+    def review(self) -> None:
+        """Keys or policy have changed."""
+        self.front.review()
 
     async def close(self) -> None:
         """The node ends, and so do the streams. Remotes hear why before they hear goodbye."""

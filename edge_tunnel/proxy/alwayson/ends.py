@@ -137,10 +137,10 @@ class TunnelEnds:
                 tunnel.detach(trio.current_time(), Reason.SILENT, reason)
                 self._tell(tunnel)
 
-    def review(self, thing: str, why_not: WhyNot) -> None:
-        """What the policy names for a thing has changed: tunnels that lost their service end."""
+    def review(self, why_not: WhyNot) -> None:
+        """What the policy names may have changed: tunnels that lost their service end."""
         for tunnel in list(self.tunnels.values()):
-            refused = why_not(thing, tunnel.service) if tunnel.thing == thing else None
+            refused = why_not(tunnel.thing, tunnel.service)
             if refused is not None:
                 tunnel.close(*refused)
                 self._tell(tunnel)

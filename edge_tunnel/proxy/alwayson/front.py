@@ -1,88 +1,37 @@
-"""A node's ThingWorx devices: their sockets come in here, and their streams are served here."""
+"""A node's ThingWorx devices: their sockets come in here."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import trio
 
-from edge_tunnel.access.rights import PeerCertificate, ServiceOffer
-from edge_tunnel.alwayson.messages import Response
+from edge_tunnel.access.rights import ServiceOffer
 from edge_tunnel.alwayson.reading import MAX_MESSAGE
 from edge_tunnel.alwayson.text import MAX_TEXT
 from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
-from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.proxy.alwayson.ends import TunnelEnds
+from edge_tunnel.proxy.alwayson.host import Host
 from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.proxy.alwayson.inprocess import InProcessTransport, in_process_pair
 from edge_tunnel.proxy.alwayson.passing import pass_on
-from edge_tunnel.proxy.alwayson.relay import Relay
 from edge_tunnel.proxy.alwayson.session import Session
-from edge_tunnel.proxy.alwayson.tids import Opening, Openings, node_of
+from edge_tunnel.proxy.alwayson.streams import DeviceStreams
+from edge_tunnel.proxy.alwayson.tids import Openings, node_of
 from edge_tunnel.proxy.alwayson.upgrade import Upgrade, refusal, switching
 from edge_tunnel.proxy.alwayson.visitor import Visitor
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
-from edge_tunnel.proxy.hop import Hops
-from edge_tunnel.proxy.strangers import Stranger
 from edge_tunnel.reasons import Reason
 
-__all__ = ["AlwaysOn", "Host"]
+__all__ = ["AlwaysOn"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
-
-
-class Talk(Protocol):
-    """`Node.talk`."""
-
-    async def __call__(
-        self,
-        transport: Transport,
-        stranger: Stranger | None = None,
-        certificate: PeerCertificate | None = None,
-        *,
-        protocol: str = "",
-    ) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What a node gives to its devices."""
-
-    name: str
-    secret: str
-    handshake_timeout: float
-    max_silence: float
-    talk: Talk
-    offers: Callable[[str], tuple[ServiceOffer, ...]]
-    user_of: Callable[[bytes], str]
-    """Whose tunnel it is, as far as this node knows."""
-
-    draining: Callable[[], bool]
-    """Whether the node is about to end."""
-
-    nodes: Callable[[], Iterable[str]]
-    """The names of the cluster's nodes."""
-
-    hops: Hops | None
-    """The way to them."""
-
-
-class _Refused(Exception):
-    """A stream that comes to nothing."""
-
-    def __init__(self, reason: Reason, text: str) -> None:
-        super().__init__(reason, text)
-        self.reason = reason
-        self.text = text
 
 
 class AlwaysOn:
@@ -98,8 +47,8 @@ class AlwaysOn:
         """By thing: the one that has bound it."""
 
         self.running = False
+        self._streams = DeviceStreams(host, settings, self.sessions, self.openings)
         self._nursery: trio.Nursery | None = None
-        self._streams: dict[str, int] = {}  # of each thing
 
     async def run(self) -> None:
         """Where streams are served. At its end they end, and the remotes hear why."""
@@ -113,6 +62,14 @@ class AlwaysOn:
     def close(self) -> None:
         """The node ends: so do its streams, and everybody is told."""
         self.ends.close(Reason.SHUTTING_DOWN, "the node that has the device's connections ends")
+
+    def review(self) -> None:
+        """Rights have changed: tunnels whose service is not named any more end."""
+        self.ends.review(self._why_over)
+
+    def _why_over(self, thing: str, service: str) -> tuple[Reason, str] | None:
+        session = self.sessions.get(thing)  # None: it may come back
+        return None if session is None else session.why_not(thing, service)
 
     def offers(self, thing: str) -> tuple[ServiceOffer, ...]:
         """What a thing's services are: the policy's word counts before the node's own."""
@@ -242,87 +199,6 @@ class AlwaysOn:
             _log.info("a tunnel socket from %s, for node %s: %s", visitor.peer, node, error)
             await self._show_out(visitor, 503, f"node {node} cannot be reached")
 
-    # -- streams
-
     def _serve_soon(self, tunnel: EdgeTunnel, stream: TunnelStream) -> None:
         assert self._nursery is not None, "AlwaysOn.run is not running"
-        self._nursery.start_soon(self._serve_stream, tunnel, stream)
-
-    async def _serve_stream(self, tunnel: EdgeTunnel, stream: TunnelStream) -> None:
-        """One stream, from OPEN to its end."""
-        thing = tunnel.thing
-        self._streams[thing] = self._streams.get(thing, 0) + 1
-        session = self.sessions.get(thing)
-        try:
-            await self._carry(tunnel, stream, session)
-        except _Refused as refused:
-            stream.abort(refused.reason, refused.text)
-        except Exception as error:  # noqa: BLE001 - a bug met by one stream is not everybody's end
-            _log.exception("a stream to %s failed", thing)
-            stream.abort(Reason.INTERNAL_ERROR, f"the node failed: {type(error).__name__}")
-        finally:
-            self._streams[thing] -= 1
-            if not self._streams[thing]:
-                del self._streams[thing]
-
-    async def _carry(
-        self, tunnel: EdgeTunnel, stream: TunnelStream, session: Session | None
-    ) -> None:
-        if session is None or session.over.is_set():
-            raise _Refused(Reason.UNREACHABLE, "the device's main connection is lost at the moment")
-        if self.host.draining():
-            raise _Refused(Reason.SHUTTING_DOWN, "the node that has the device is shutting down")
-        offer = session.find(tunnel.thing, tunnel.service)
-        if offer is None:
-            raise _Refused(Reason.SERVICE_NOT_ALLOWED, "the policy names this service no longer")
-        self._check_room(tunnel.thing)
-        opening = self.openings.new(session.key)
-        user = self.host.user_of(tunnel.id)
-        opening.finish = partial(self._complete, tunnel.thing, user, opening, session)
-        try:
-            await self._open(opening, session, tunnel.thing, offer)
-            await Relay(stream, opening, f"{offer.host}:{offer.port}").run()
-        finally:
-            self.openings.close(opening)
-
-    def _check_room(self, thing: str) -> None:
-        settings = self.settings
-        if self._streams[thing] > settings.max_streams_per_thing:
-            text = f"{thing} has {settings.max_streams_per_thing} streams at this node already"
-            raise _Refused(Reason.TOO_MANY_STREAMS, text)
-        if len(self.openings) >= settings.max_streams:
-            text = f"the node has {settings.max_streams} streams to AlwaysOn devices already"
-            raise _Refused(Reason.TOO_MANY_STREAMS, text)
-
-    async def _open(
-        self, opening: Opening, session: Session, thing: str, offer: ServiceOffer
-    ) -> None:
-        """Wait for the socket. Raises _Refused."""
-
-        def answered(response: Response) -> None:
-            if not response.ok:
-                opening.fail(f"the device refused ({response.status:#x}) {response.why}".rstrip())
-
-        async def watch() -> None:
-            await session.over.wait()
-            opening.fail("the device's main connection was lost meanwhile")
-
-        session.start(thing, opening.tid, offer, answered)
-        async with open_plain_nursery() as nursery:
-            nursery.start_soon(watch)
-            with trio.move_on_after(self.settings.open_timeout):
-                await opening.settled.wait()
-            nursery.cancel_scope.cancel()
-        if opening.socket is None:
-            seconds = self.settings.open_timeout
-            silent = (
-                f"the device opened no tunnel to {offer.host}:{offer.port} within {seconds:g} s"
-            )
-            raise _Refused(Reason.UNREACHABLE, opening.problem or silent)
-
-    def _complete(self, thing: str, user: str, opening: Opening, session: Session) -> None:
-        """Once for each tunnel: a C device says CANCEL and DISCONNECT until it hears this."""
-        opening.finish = lambda: None
-        current = self.sessions.get(thing, session)
-        if not current.over.is_set() and opening.fits(current.key):
-            current.complete(thing, opening.tid, user, "the stream is over")
+        self._nursery.start_soon(self._streams.serve, tunnel, stream)

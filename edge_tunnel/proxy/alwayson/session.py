@@ -23,7 +23,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import ServiceOffer
-from edge_tunnel.alwayson.messages import Request, Response, Status
+from edge_tunnel.alwayson.messages import Request, Response
 from edge_tunnel.alwayson.tunnels import CompleteTunnel, StartTunnel
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
@@ -35,7 +35,6 @@ from edge_tunnel.protocol.frames import (
     Bye,
     Drain,
     Frame,
-    Hello,
     Offer,
     Ping,
     Pong,
@@ -44,7 +43,6 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     Welcome,
 )
-from edge_tunnel.protocol.greeting import FEATURES, NEWEST, OLDEST, SOFTWARE
 from edge_tunnel.protocol.listing import LISTS, offered
 from edge_tunnel.proxy.alwayson.dialogue import (
     MAX_OUTGOING,
@@ -57,6 +55,7 @@ from edge_tunnel.proxy.alwayson.dialogue import (
     UnbindAsked,
 )
 from edge_tunnel.proxy.alwayson.ends import TunnelEnds
+from edge_tunnel.proxy.alwayson.greeting import ask_node, refusal_of
 from edge_tunnel.proxy.alwayson.inprocess import InProcessTransport
 from edge_tunnel.proxy.alwayson.tids import Openings
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket
@@ -68,6 +67,9 @@ _log = logging.getLogger("edge_tunnel.proxy")
 
 _LAST_EPOCH: Final = 2**62
 """As an edge's: no clock makes it, and whoever uses it is not to be beaten."""
+
+_SILENCE_OF_LINK: Final = 3
+"""Ping intervals of the link inside, which only a bug could silence."""
 
 _MAX_UNANSWERED: Final = 1024
 """Requests of ours whose answer is still listened to: a device need not answer any."""
@@ -144,23 +146,16 @@ class Session:
             asked = self._dialogue.events.popleft()
             assert isinstance(asked, AuthAsked)
             self.key = asked.key
-            answer = await self._ask_node(transport)
+            silence = _SILENCE_OF_LINK * self._ping_interval
+            answer = await ask_node(transport, self.key, silence)
             if isinstance(answer, Welcome):
                 self._features = frozenset(answer.features)
                 self._dialogue.admitted()
             else:
-                self._dialogue.admitted(_refusal(answer))
+                self._dialogue.admitted(refusal_of(answer))
             await self._flush()
             return isinstance(answer, Welcome)
         return False
-
-    async def _ask_node(self, transport: InProcessTransport) -> Frame:
-        if not 0 < len(self.key) <= 1024 or not self.key.isprintable():
-            return Bye(Reason.NOT_AUTHORISED, "the application key is not accepted here", 0)
-        silence = int(3 * self._ping_interval * 1000)
-        about = (SOFTWARE, self.key, secrets.token_bytes(16), silence, FEATURES)
-        await transport.send(encode(Hello(OLDEST, NEWEST, "edge", *about)))
-        return decode(await transport.receive())
 
     async def _read_message(self) -> None:
         message = await self._socket.receive()
@@ -177,7 +172,9 @@ class Session:
     async def run(self, transport: InProcessTransport) -> None:
         """From the greeting to the end. Returns when either side has ended it."""
         link = self._link = Link(
-            transport, silence=3 * self._ping_interval, ping_interval=self._ping_interval
+            transport,
+            silence=_SILENCE_OF_LINK * self._ping_interval,
+            ping_interval=self._ping_interval,
         )
         try:
             with self._scope:
@@ -278,7 +275,7 @@ class Session:
             self._on_link_frame(decode(message))
             self._react()
         elif self._link is not None:
-            self._ends.receive(tunnel, message, self._link.outlet, self._why_not)
+            self._ends.receive(tunnel, message, self._link.outlet, self.why_not)
 
     def _on_link_frame(self, frame: Frame) -> None:
         if isinstance(frame, Ping):
@@ -288,7 +285,6 @@ class Session:
         elif isinstance(frame, Unbound):
             self._on_unbound(frame)
         elif isinstance(frame, Services):
-            self._ends.review(frame.thing, self._why_not)
             self._tell_offer(frame.thing)
         elif isinstance(frame, Drain):
             self._leaving = True
@@ -331,7 +327,8 @@ class Session:
             names = offered(each.name for each in self._offers(thing))
             self._send(Offer(thing, names, self._ends.identity.fingerprint))
 
-    def _why_not(self, thing: str, service: str) -> tuple[Reason, str] | None:
+    def why_not(self, thing: str, service: str) -> tuple[Reason, str] | None:
+        """Why no tunnel to it is opened; None: it is."""
         if thing not in self.things:
             return Reason.NO_SUCH_THING, f"{thing} is not served here"
         if self.find(thing, service) is None:
@@ -372,13 +369,3 @@ class Session:
             del self._answers[next(iter(self._answers))]
         self._answers[number] = answered
         self._to_send.set()
-
-
-def _refusal(answer: Frame) -> Response:
-    """What a device hears if the node does not let it in."""
-    if not isinstance(answer, Bye):
-        return Response(Status.INTERNAL_ERROR)
-    reason = Reason.of(answer.reason)
-    wrong = reason is Reason.NOT_AUTHORISED
-    status = Status.UNAUTHORIZED if wrong else Status.UNAVAILABLE
-    return Response(status, answer.text or reason.text)

@@ -11,15 +11,17 @@ import trio
 import trio.testing
 
 from edge_tunnel import Reason, Remote, TunnelEnded, open_edge, open_remote
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.remote.lists import open_lister
 from edge_tunnel.testing.cluster import KEY, open_cluster
 from tests.access.test_authority import ROOT, House
 from tests.conftest import mem_config
-from tests.proxy.alwayson.conftest import SETTINGS, Stage, open_stage
+from tests.proxy.alwayson.conftest import Stage, open_stage
 from tests.proxy.test_recording import Kept
 
 THING = "SteamSensor1"
+BARE = AlwaysOnSettings(notify=False)
 POLICY = """format = 1
 [[services]]
 name = "ssh"
@@ -54,7 +56,7 @@ async def open_plant() -> AsyncIterator[Plant]:
     await house.admin.push(POLICY, 1, "", ROOT)
     with trio.fail_after(10_000):
         async with (
-            open_cluster(authority=lambda: house.authority, alwayson=SETTINGS) as cluster,
+            open_cluster(authority=lambda: house.authority, alwayson=BARE) as cluster,
             trio.open_nursery() as nursery,
         ):
             plant = Plant(cluster, nursery)
@@ -134,6 +136,23 @@ async def test_a_policy_that_takes_a_service_back(
             await plant.house.admin.push(POLICY.replace("anna", "bert"), 2, "", ROOT)
             with pytest.raises(trio.BrokenResourceError):
                 await stream.receive_some()
+
+
+async def test_a_policy_that_names_no_service_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Who may use it is one thing, and what there is to use another: live tunnels end, too."""
+    async with open_plant() as plant:
+        await plant.bound("pump-1", key=plant.device_key)
+        key, _ = await plant.house.key("remote", "anna")
+        other = POLICY.partition("[[services]]")[0] + "[[allow]]" + POLICY.partition("[[allow]]")[2]
+        async with plant.remote(key) as remote:
+            stream = await remote.open_stream("pump-1", "ssh")
+            await plant.house.admin.push(other, 2, "", ROOT)
+            with pytest.raises(trio.BrokenResourceError) as caught:
+                await stream.receive_some()
+            assert isinstance(caught.value.__cause__, TunnelEnded)
+            assert caught.value.__cause__.reason is Reason.SERVICE_NOT_ALLOWED
 
 
 async def test_a_service_that_moves(autojump_clock: trio.testing.MockClock) -> None:

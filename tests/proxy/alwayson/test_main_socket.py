@@ -57,6 +57,18 @@ async def test_the_answer_is_what_a_naive_parser_needs(
             assert all(headers.values())
 
 
+async def test_a_java_device_names_the_node_as_its_origin(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """As a web page does. Those of others are refused."""
+    async with open_stage() as (stage, _):
+        await Socket(stage.cluster.connect("d")).open("/Thingworx/WS", [("Origin", "http://node")])
+        with pytest.raises(Refused) as refused:
+            evil = [("Origin", "http://evil.example")]
+            await Socket(stage.cluster.connect("d")).open("/Thingworx/WS", evil)
+        assert refused.value.status == 403
+
+
 async def test_off_by_default(autojump_clock: trio.testing.MockClock) -> None:
     """A node that was not told to takes no such device."""
     async with open_cluster() as cluster:

@@ -1,0 +1,57 @@
+"""What one turn of a task makes ready for others is sent at its end, without a task switch.
+
+A read from a socket brings many messages, and most of them are passed on at once: to other links,
+to local sockets. Whoever could write there would otherwise be woken by the scheduler, one turn for
+each message, which costs more than everything else about a small message. So whoever takes a batch
+of messages does it inside ``with batch():``, and what became ready meanwhile is written when the
+batch is over, as far as it can be without waiting; only what cannot waits for a task of its own.
+
+Nothing awaits inside a batch, so that there is one at a time in a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+__all__ = ["batch", "soon"]
+
+Call: TypeAlias = Callable[[], object]
+
+
+class _Batch(threading.local):
+    """Also the context: a generator's would cost as much as a small message."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.calls: dict[Call, None] = {}
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self.depth == 1:
+            while self.calls:  # one may make the next: what a socket took is credit for a link
+                call = next(iter(self.calls))
+                del self.calls[call]
+                call()
+        self.depth -= 1
+
+
+_batch = _Batch()
+
+
+def batch() -> _Batch:
+    """The context of a batch; inside another one it is the same batch."""
+    return _batch
+
+
+def soon(call: Call) -> bool:
+    """Have `call` called once, at the end of this batch. Returns False if there is no batch.
+
+    It must not raise, nor wait.
+    """
+    if _batch.depth:
+        _batch.calls[call] = None
+    return bool(_batch.depth)

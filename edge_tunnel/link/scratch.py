@@ -1,0 +1,54 @@
+"""Reading without a buffer for each connection.
+
+What a read brings is taken apart at once, before anybody else reads; so one large buffer serves all
+connections of a thread, and an idle link has none. A read is large because a turn of the scheduler
+is what a read costs; and it needs no new memory, which the kernel would have to clear first.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, Protocol
+
+from edge_tunnel.link.eager import EagerStream
+from edge_tunnel.protocol.frames import MAX_MESSAGE
+
+__all__ = ["Divider", "feed"]
+
+_READ: Final = 192 * 1024
+"""Bytes of one read at most: three of the largest DATA frames. More is slower (caches)."""
+
+_SIZE: Final = MAX_MESSAGE + 64 + _READ
+"""Bytes: all but the last one of the largest message with its head, and a read behind them."""
+
+
+class Divider(Protocol):
+    """Takes arriving bytes apart."""
+
+    rest: bytes
+    """The beginning of a message that is not whole yet."""
+
+    def split(self, data: memoryview) -> None:
+        """Bytes arrived; the first of them are those of `rest`. None of `data` may be kept."""
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_SIZE))
+
+
+_scratch = _Scratch()
+
+
+async def feed(divider: Divider, stream: EagerStream) -> bool:
+    """Wait for bytes, and have them divided. Returns False at the end of the stream."""
+    count = None
+    while count is None:
+        await stream.wait_readable()
+        # nothing awaits from here on: the buffer is everybody's
+        buffer, start = _scratch.buffer, len(divider.rest)
+        buffer[:start] = divider.rest
+        count = stream.read_into(buffer[start : start + _READ])
+    if count:
+        divider.split(buffer[: start + count])
+    return bool(count)

@@ -1,0 +1,130 @@
+"""link/splice.py: what a batch brings goes to the socket at once, and in order."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+import trio.testing
+
+from edge_tunnel.link.batch import batch
+from edge_tunnel.link.splice import splice
+from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.frames import MAX_DATA, Credit, Data, End, Frame, Stop
+from edge_tunnel.protocol.stream import Stream
+from edge_tunnel.protocol.window import MAX_WINDOW, Budget
+
+TUNNEL = bytes(16)
+
+
+class Carrier:
+    """A tunnel that only notes what its stream says."""
+
+    id = TUNNEL
+    epoch = 1
+    trip = 0.0
+    sent = 0
+    attached = True
+
+    def __init__(self) -> None:
+        self.budget = Budget()
+        self.said: list[Frame] = []
+
+    def push(self, frame: Frame) -> None:
+        self.said.append(frame)
+
+    def pack(self, frame: Frame) -> bytes:
+        raise AssertionError(frame)
+
+    def ready(self, stream: Stream) -> None:
+        pass
+
+    def delay_credit(self, stream: Stream, now: float) -> None:
+        pass
+
+    def forget(self, stream: Stream) -> None:
+        pass
+
+
+class Poured:
+    """A stream that is joined to a socket, and the far end of that socket."""
+
+    def __init__(self, far: trio.SocketStream) -> None:
+        self.carrier = Carrier()
+        self.core = Stream(self.carrier, 1, window=MAX_WINDOW, limit=0)
+        self.stream = TunnelStream(self.core)
+        self.far = far
+        self._offset = 0
+
+    def say(self, data: bytes) -> None:
+        """DATA arrives."""
+        self.core.on_data(Data(TUNNEL, 1, 1, self._offset, data))
+        self._offset += len(data)
+        self.stream.readable()
+
+    def end(self) -> None:
+        """END arrives."""
+        self.core.on_end(End(TUNNEL, 1, 1, self._offset))
+        self.stream.readable()
+
+
+@asynccontextmanager
+async def poured() -> AsyncIterator[Poured]:
+    with trio.fail_after(20):
+        async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+            listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            near = await trio.open_tcp_stream(*listener.socket.getsockname())
+            far = await listener.accept()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # less than one frame
+        async with far, trio.open_nursery() as nursery:
+            it = Poured(far)
+            nursery.start_soon(splice, it.stream, near, MAX_DATA)
+            await trio.testing.wait_all_tasks_blocked()
+            yield it
+            nursery.cancel_scope.cancel()
+
+
+async def test_at_once() -> None:
+    """No task has a turn between the end of the batch and the bytes in the socket."""
+    async with poured() as it:
+        with batch():
+            it.say(b"one ")
+            it.say(b"two")
+        assert os.read(it.far.socket.fileno(), 100) == b"one two"  # it does not block
+
+
+async def test_an_end_waits_for_what_the_socket_did_not_take() -> None:
+    """It came in the same batch as more than the socket takes."""
+    data = random.Random(1).randbytes(MAX_DATA)
+    async with poured() as it:
+        with batch():
+            it.say(data)
+            it.end()
+        assert b"".join([bytes(part) async for part in it.far]) == data
+
+
+async def test_batches_while_the_socket_is_full() -> None:
+    """Nothing overtakes what waits for the socket."""
+    data = random.Random(2).randbytes(60 * MAX_DATA)
+    async with poured() as it:
+        for start in range(0, len(data), MAX_DATA):
+            with batch():
+                it.say(data[start : start + MAX_DATA])
+            await trio.lowlevel.checkpoint()
+        it.end()
+        assert b"".join([bytes(part) async for part in it.far]) == data
+
+
+async def test_a_socket_that_takes_no_more() -> None:
+    """The far end of the tunnel is told to stop, or its user would write into nothing."""
+    async with poured() as it:
+        await it.far.aclose()
+        while not any(isinstance(frame, Stop) for frame in it.carrier.said):
+            with batch():
+                it.say(b"anybody?")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not any(isinstance(frame, Credit) for frame in it.carrier.said)
