@@ -22,7 +22,14 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.remote.stdio import write_fully
 
-__all__ = ["Reporter", "fit_to_show", "json_line", "open_reporter", "set_up_logging"]
+__all__ = [
+    "Reporter",
+    "fit_to_show",
+    "json_line",
+    "open_reporter",
+    "set_up_logging",
+    "words_of",
+]
 
 _QUEUE: Final = 1024
 """Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
@@ -72,6 +79,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "tunnel_opened": "tunnel to {service} of {thing} opened",
     "tunnel_resumed": "tunnel to {service} of {thing} resumed after {seconds:.3f} s",
     "unbound": "unbound {thing}: {reason}",
+    "worker_ended": "worker {worker} ended ({how}); {then}",
+    "worker_started": "worker {worker} runs as process {pid}",
 }
 """For people. An event that is not here is shown with its data, as it is."""
 
@@ -97,7 +106,9 @@ def words_of(notice: Notice) -> str:
         data = " ".join(f"{key}={value}" for key, value in notice.data.items())
         text = f"{notice.event} {data}".rstrip()
     else:
-        text = known.format_map({"where": _where(notice), **notice.data})
+        text = known.format_map({"where": _where(notice), "then": _then(notice), **notice.data})
+        if "worker" in notice.data and "{worker}" not in known:
+            text = f"{notice.data['worker']}: {text}"
     return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {printable(text)}"
 
 
@@ -106,12 +117,21 @@ def _where(notice: Notice) -> object:
     return data["url"] if "url" in data else f"{data.get('host')}:{data.get('port')}"
 
 
+def _then(notice: Notice) -> str:
+    again = notice.data.get("again")
+    return "all end" if again is None else f"it is started again in {again:g} s"
+
+
 class Reporter:
     """Prints notices. Call it with each; it never waits and never raises."""
 
-    def __init__(self, fd: int, *, as_json: bool, on_broken: Callable[[], object]) -> None:
-        """`on_broken` is called once, when nobody reads what we write any more."""
+    def __init__(
+        self, fd: int, *, as_json: bool, on_broken: Callable[[], object], worker: str = ""
+    ) -> None:
+        """`on_broken` is called once, when nobody reads what we write any more. `worker`: who says
+        it, where several say it on one stdout."""
         self.dropped = 0
+        self._worker = worker
         self.before_line = b""
         """Written in front of each batch of lines: clears a live line."""
         self._fd = fd
@@ -120,6 +140,8 @@ class Reporter:
         self._queue, self._lines = trio.open_memory_channel[str](_QUEUE)
 
     def __call__(self, notice: Notice) -> None:
+        if self._worker:
+            notice = Notice(notice.event, notice.time, {**notice.data, "worker": self._worker})
         self._offer(_json(notice) if self._as_json else words_of(notice))
 
     def emit(self, event: str, **data: object) -> None:
@@ -160,10 +182,10 @@ class Reporter:
 
 @asynccontextmanager
 async def open_reporter(
-    *, as_json: bool, on_broken: Callable[[], object], fd: int = 1
+    *, as_json: bool, on_broken: Callable[[], object], fd: int = 1, worker: str = ""
 ) -> AsyncIterator[Reporter]:
     """A reporter for the length of the block; what it was told is written before the block ends."""
-    reporter = Reporter(fd, as_json=as_json, on_broken=on_broken)
+    reporter = Reporter(fd, as_json=as_json, on_broken=on_broken, worker=worker)
     scope = trio.CancelScope(shield=True)  # a cancelled command still says how it ended
 
     async def write() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
@@ -53,13 +54,18 @@ async def listen(
     tls: ServerContext | None,
     nursery: trio.Nursery,
     reporter: Reporter,
+    *,
+    shared: bool = False,
 ) -> None:
-    """Take links there, in the background. Raises CommandFailed."""
+    """Take links there, in the background. Raises CommandFailed.
+
+    `shared`: other processes of ours may listen there, too.
+    """
     # by number, because a name may mean several addresses, and port 0 several ports then
     host = "127.0.0.1" if address.host == "localhost" else address.host
     try:
         listeners: Sequence[trio.SocketListener] = await nursery.start(
-            node.serve, host, address.port, tls
+            partial(node.serve, shared=shared), host, address.port, tls
         )
     except OSError as error:
         why = why_not_open(host or "*", address.port, error)

@@ -48,6 +48,7 @@ from edge_tunnel.cli.node_tls import add_tls, listener_tls, read_tls
 from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.renewal import open_renewal
 from edge_tunnel.cli.stopping import open_stop
+from edge_tunnel.cli.workers import add_workers, reloads, run_workers
 from edge_tunnel.config import AuditSettings, ProxyConfig, load_proxy_config
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
@@ -86,9 +87,16 @@ Another user of the machine sees the arguments of a process: prefer the variable
 --dev-key. SIGTERM ends the node; endpoints go elsewhere or wait for its return.
 
 Several nodes share an etcd (3.4 or later), each with a name and an address for the other nodes:
-  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \
+  edge-tunnel proxy --listen 127.0.0.1:9100 --cluster etcd://127.0.0.1:2379 \\
       --node-name a --advertise 127.0.0.1:9101
 A device on one node is reached from any other; a node that dies takes no connection with it.
+
+A node is one process, and so one core. --workers 4 runs four of them on the one port: members of
+the cluster like any other, called a-1 to a-4, for other nodes at 127.0.0.1:9101 to 9104, each with
+limits and an audit log (audit-1.log ...) of its own. The parent passes on SIGTERM and SIGHUP, and
+starts a worker that dies again; what hung on it goes on through the others meanwhile. With
+certificates between nodes, node-a.pem is to name all of them:
+  edge-tunnel tls init --name tunnel.example.com --node a --name a-1 --name a-2
 
 ThingWorx devices connect as they are (docs/thingworx.md) to a node with --alwayson, with the same
 keys; their services are those that the policy names for them, and of --alwayson-service:
@@ -102,6 +110,8 @@ events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detach
 with certificates also reloaded, certificate_renewed, certificate_refused (reason),
 certificate_ends (days: below 14);
 in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text);
+with --workers each has a worker, its name, and there are worker_started (pid) and worker_ended
+(how, and again: in how many seconds; null: all end);
 of the audit log audit_head (seq, head), audit_failed (reason), audit_recovered (lost)
 """
 
@@ -125,6 +135,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--audit", metavar="FILE", help="record who does what; -: on stderr, for the journal"
     )
     add_cluster(parser)
+    add_workers(parser)
     add_alwayson(parser)
     add_lifetime(parser)
     add_json(parser)
@@ -142,7 +153,13 @@ def run(args: argparse.Namespace) -> int:
         warn_of_secret("--dev-key", "EDGE_TUNNEL_DEV_KEY or dev_key_file in proxy.toml")
     set_up_logging(args.log_level or config.log_level)
     keep_freed_memory()
-    trio.run(_serve, config, listener, args.json, args.exit_with_stdin)
+    if config.workers == 1:
+        trio.run(_serve, config, listener, args.json, args.exit_with_stdin)
+        return Exit.DONE
+    own = run_workers(config, as_json=args.json, with_stdin=args.exit_with_stdin)
+    if isinstance(own, int):
+        return own
+    trio.run(_serve, own, listener, args.json, False)  # stdin is the parent's
     return Exit.DONE
 
 
@@ -167,9 +184,14 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         config = load_proxy_config(args.config, environ=environ)
         config = replace(config, state=args.state or config.state)
         tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
-        audit = _audit(args.audit, config.audit)
-        alwayson = read_alwayson(args, config.alwayson)
-        return replace(config, tls=tls, cluster=cluster, audit=audit, alwayson=alwayson)
+        return replace(
+            config,
+            tls=tls,
+            cluster=cluster,
+            workers=args.workers or config.workers,
+            audit=_audit(args.audit, config.audit),
+            alwayson=read_alwayson(args, config.alwayson),
+        )
     dev_key, access = read_keys(args)
     return ProxyConfig(
         dev_key=dev_key,
@@ -178,6 +200,7 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         listen=(parse_listen(args.listen, "--listen"),),
         tls=read_tls(args),
         cluster=read_cluster(args),
+        workers=args.workers or 1,
         audit=_audit(args.audit, None),
         alwayson=read_alwayson(args, None),
         log_level="WARNING",
@@ -239,10 +262,11 @@ async def _serve(
     if config.cluster is not None:
         cluster = _ClusterTls(hop_tls(config.cluster), engine_tls(config.cluster))
     certificates = [each for each in (listener, *cluster) if each is not None]
-    hangs_on = bool(certificates) or config.audit is not None
+    hangs_on = reloads(config)
+    worker = _name(config) if config.workers > 1 else ""
     async with (
         open_stop(with_stdin=with_stdin, with_hangup=not hangs_on) as stop,
-        open_reporter(as_json=as_json, on_broken=stop.set) as reporter,
+        open_reporter(as_json=as_json, on_broken=stop.set, worker=worker) as reporter,
         open_hangup(wanted=hangs_on) as hangup,
         open_renewal(certificates, reporter.emit, hangup),
         open_node_audit(config.audit, _name(config), reporter.emit, hangup) as audit,
@@ -253,7 +277,8 @@ async def _serve(
             node = await _start(config, cluster, nursery, reporter, audit)
             for address in config.listen:
                 tls = listener if has_tls(address, config) else None
-                await listen(node, address, tls, nursery, reporter)
+                shared = config.workers > 1
+                await listen(node, address, tls, nursery, reporter, shared=shared)
         await stop.wait()
         if not starting.cancelled_caught:
             await node.drain(0.0 if config.cluster is None else config.cluster.drain_timeout)

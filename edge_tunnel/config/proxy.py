@@ -6,6 +6,7 @@
                                   # and "ws://127.0.0.1:9101" is not, for a balancer beside it
     dev_key = "..."               # or dev_key_file, or EDGE_TUNNEL_DEV_KEY; or [access]
     log_level = "INFO"
+    # workers = 4                 # node processes on the one port; needs [cluster]
     # state and [access]: see `proxy_access`
 
     # [tls]: see node_tls
@@ -173,6 +174,9 @@ class ProxyConfig:
     cluster: ClusterSettings | None = None
     """None: the node is alone."""
 
+    workers: int = 1
+    """Node processes that share the port; more than one need a cluster."""
+
     audit: AuditSettings | None = None
     """None: nothing is recorded."""
 
@@ -245,6 +249,7 @@ _TABLE = Table(
         Rule(group="", key="dev_key", kind=Hidden(), target="dev_key", secret=True),
         Rule(group="", key="dev_key_file", kind=Text(), target="dev_key_file"),
         Rule(group="", key="state", kind=Text(), target="state"),
+        Rule(group="", key="workers", kind=Whole(low=1, high=256), target="workers"),
         Rule(group="", key="log_level", kind=Choice(LOG_LEVELS), target="log_level"),
         *(
             Rule(group="cluster", key=key, kind=Text(), target=f"cluster.{key}")
@@ -316,6 +321,7 @@ def inspect_proxy_config(
         keys = {target: one.secret for target, one in chosen.items()}
         _check_cluster(_group(section, "cluster."), findings)
         check_access(section, keys, findings)
+        _check_workers(section, findings)
         _check_versions(section, findings)
         tls = node_tls(section, opened.source, chosen.get(TLS_SECRET.target), findings)
         _check_listen(section, tls, findings)
@@ -329,7 +335,9 @@ def inspect_proxy_config(
 
 def _built(section: Section, keys: Mapping[str, Secret], directory: Path) -> ProxyConfig:
     top: dict[str, Any] = {
-        key: section.value(key) for key in ("listen", "log_level") if key in section.values
+        key: section.value(key)
+        for key in ("listen", "log_level", "workers")
+        if key in section.values
     }
     if "state" in section.values:
         top["state"] = str(directory / section.value("state"))
@@ -370,6 +378,13 @@ def _check_cluster(values: Mapping[str, Any], findings: Findings) -> None:
         if any(key in values for key in keys) and not all(key in values for key in keys):
             hint = "write " + ", ".join(f"cluster.{key}" for key in keys)
             findings.error(None, f"cluster.{keys[0]}", "TLS needs all three files", hint)
+
+
+def _check_workers(section: Section, findings: Findings) -> None:
+    workers = section.values.get("workers")
+    if workers is not None and workers.value > 1 and "cluster" not in section.groups:
+        text = f"{workers.value} workers are as many nodes, and need a cluster to find each other"
+        findings.warning(workers.offset, workers.path, text, "write [cluster], or give --cluster")
 
 
 def _check_versions(section: Section, findings: Findings) -> None:

@@ -37,6 +37,7 @@ from edge_tunnel.proxy.registry import Registry
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
 from edge_tunnel.proxy.settings import NodeSettings
+from edge_tunnel.proxy.shared_port import open_shared_listeners
 from edge_tunnel.proxy.strangers import Stranger, Strangers
 from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
@@ -187,6 +188,7 @@ class Node:
         port: int,
         tls: ServerContext | None = None,
         *,
+        shared: bool = False,
         task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen and serve until cancelled. Raises OSError if the address cannot be used.
@@ -195,9 +197,13 @@ class Node:
           host: None for all addresses.
           port: 0 for any free one.
           tls: asked for each connection; without it links are plain.
+          shared: other processes of this user may listen there, too (SO_REUSEPORT).
           task_status: gets the listeners.
         """
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+        if shared:
+            listeners = open_shared_listeners(host, port, _BACKLOG)
+        else:
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.watch_rights)
             task_status.started(listeners)

@@ -1,7 +1,8 @@
 """The load generator: one measurement, on one port, with plain blocking sockets.
 
 Prints ``{}`` when it is under way and its figures, as one JSON object, when it is done. Run as
-``python -m benchmark.load KIND PORT NUMBER SECONDS``.
+``python -m benchmark.load KIND PORT NUMBER SECONDS``. What it can do at most is what the path
+`raw` shows.
 """
 
 from __future__ import annotations
@@ -13,32 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-Figures: TypeAlias = dict[str, float]
+from benchmark.crowd import connections, crowd
+from benchmark.sockets import Figures, connect, percentile, some, under_way
 
-BLOCK: Final = 256 * 1024
-SILENCE: Final = 30.0
-"""Seconds without a byte after which a measurement has failed."""
-
-
-def connect(port: int, wish: bytes) -> socket.socket:
-    """A connection to the service behind `port`, which is told what we want."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.settimeout(None)  # a time-out would cost a poll for each call
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(SILENCE))
-    connection.sendall(wish)
-    return connection
-
-
-def _timeval(seconds: float) -> bytes:
-    return int(seconds).to_bytes(8, sys.byteorder) + bytes(8)
-
-
-def under_way() -> None:
-    """Tell the bench that the load is on."""
-    print("{}", flush=True)
+BLOCK: Final = 64 * 1024
+BUFFER: Final = 256 * 1024
 
 
 def in_threads(count: int, work: Callable[[], float]) -> float:
@@ -60,10 +42,12 @@ def down(port: int, streams: int, seconds: float) -> Figures:
     end = start + seconds
 
     def receive() -> float:
-        buffer, total = bytearray(4 * BLOCK), 0
+        buffer, total = bytearray(BUFFER), 0
         with connect(port, b"d") as connection:
             while time.monotonic() < end:
-                total += _some(connection.recv_into(buffer))
+                count = connection.recv_into(buffer)
+                some(count)
+                total += count
         return total
 
     under_way()
@@ -81,8 +65,10 @@ def up(port: int, streams: int, seconds: float) -> Figures:
         with connect(port, b"u") as connection:
             while time.monotonic() < end:
                 connection.sendall(block)
-            connection.shutdown(socket.SHUT_WR)
-            return int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
+            connection.sendall(b"!")  # an EOF would be simpler, but half of the peers carry none
+            answer = connection.recv(8, socket.MSG_WAITALL)
+            some(answer)
+            return int.from_bytes(answer, "big")
 
     under_way()
     total = in_threads(streams, send)
@@ -97,42 +83,24 @@ def trips(port: int, size: int, seconds: float) -> Figures:
     with connect(port, b"e") as connection:
         for _ in range(20):  # opening, and the first allocations, are another measurement
             connection.sendall(message)
-            _some(connection.recv_into(buffer, size, socket.MSG_WAITALL))
+            some(connection.recv_into(buffer, size, socket.MSG_WAITALL))
         under_way()
         now = time.monotonic_ns()
         end = now + int(seconds * 1e9)
         while now < end:
             before = now
             connection.sendall(message)
-            _some(connection.recv_into(buffer, size, socket.MSG_WAITALL))
+            some(connection.recv_into(buffer, size, socket.MSG_WAITALL))
             now = time.monotonic_ns()
             times.append(now - before)
             longest = max(longest, (now - before, now))
     return {
         "count": len(times),
         "p50": statistics.median(times) / 1e9,
-        "p99": sorted(times)[len(times) * 99 // 100] / 1e9,
+        "p99": percentile(times, 99) / 1e9,
         "pause": longest[0] / 1e9,
         "pause_ended": longest[1] / 1e9,
     }
-
-
-def connections(port: int, callers: int, seconds: float) -> Figures:
-    """Connections that were opened, carried a byte each way, and were closed."""
-    start = time.monotonic()
-    end = start + seconds
-
-    def call() -> float:
-        count = 0
-        while time.monotonic() < end:
-            with connect(port, b"c") as connection:
-                _some(len(connection.recv(1)))
-            count += 1
-        return count
-
-    under_way()
-    total = in_threads(callers, call)
-    return {"connections": total, "seconds": time.monotonic() - start}
 
 
 def idle(port: int, count: int, _seconds: float) -> Figures:
@@ -141,21 +109,15 @@ def idle(port: int, count: int, _seconds: float) -> Figures:
     sys.stdin.readline()
     kept = [connect(port, b"i") for _ in range(count)]
     for connection in kept:
-        _some(len(connection.recv(1)))
+        some(connection.recv(1))
     print(json.dumps({"open": len(kept)}), flush=True)
     sys.stdin.read()
     return {}
 
 
-def _some(count: int) -> int:
-    if not count:
-        raise ConnectionError("the far end closed the connection")
-    return count
-
-
 def main() -> None:
     """One measurement, as the command line says."""
-    kinds = {each.__name__: each for each in (down, up, trips, connections, idle)}
+    kinds = {each.__name__: each for each in (down, up, trips, crowd, connections, idle)}
     kind, port, number, seconds = sys.argv[1:]
     print(json.dumps(kinds[kind](int(port), int(number), float(seconds))), flush=True)
 

@@ -10,20 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from benchmark.paths import Path, open_path, started
-from benchmark.processes import Process, python
+from benchmark.paths import Opener, Path, opened
+from benchmark.processes import Process, python, started
+from benchmark.resting import links, resume
+from benchmark.sockets import Figures
 
-__all__ = ["MEASURES", "Figures", "Scale"]
-
-Figures: TypeAlias = dict[str, float]
+__all__ = ["FRESH", "MEASURES", "Scale"]
 
 SETTLE: Final = 0.15
 """Seconds for what one measurement left on its way to be gone before the next begins."""
-
-RESUME_LIMIT: Final = 12.0
-"""Seconds that are watched for a resume: a back-off ends at 1 s while a user waits."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,17 @@ def busy_trips(path: Path, scale: Scale) -> Figures:
     return _trip_figures(done, "beside bulk")
 
 
+def crowd(path: Path, scale: Scale) -> Figures:
+    """Sixteen connections with small messages, beside one that downloads as fast as it can."""
+    with _under_way("down", path, 1, scale.seconds + 1.5):
+        time.sleep(0.3)
+        done = _load("crowd", path, 16, scale.seconds)
+    beside = "16 streams beside bulk"
+    return _trip_figures(done, beside) | {
+        f"64 B trip {beside}, slowest (us)": done["slowest"] * 1e6
+    }
+
+
 def _trip_figures(done: Mapping[str, float], beside: str) -> Figures:
     return {f"64 B trip {beside}, {part} (us)": done[part] * 1e6 for part in ("p50", "p99")}
 
@@ -107,36 +115,16 @@ def connections(path: Path, scale: Scale) -> Figures:
 # -- memory --------------------------------------------------------------------------------------
 
 
-def links(path: Path, scale: Scale) -> Figures:
-    """What one idle edge costs a node."""
-    if "node" not in path.processes:
-        return {}
-    with (
-        started(python("node", "parts", "node", 0)) as node,
-        started(python("edges", "parts", "edges", node.answer()["port"], scale.idle)) as edges,
-    ):
-        edges.answer()
-        before = node.memory()
-        edges.tell()
-        edges.answer()
-        time.sleep(SETTLE)
-        grown = node.memory() - before
-    return {"memory per idle edge, node (KiB)": grown / (scale.idle - 1) / 1024}
-
-
 def streams(path: Path, scale: Scale) -> Figures:
     """What one idle connection costs each process of a path."""
-    if not path.processes:
-        return {}
-    with open_path(path.name, scale.service) as fresh:
-        _load("trips", fresh, 64, 0.1)  # the first stream brings the tunnel and much code with it
-        with started(_start("idle", fresh, scale.idle, 0)) as load:
-            load.answer()
-            before = _memory(fresh)
-            load.tell()
-            load.answer()
-            time.sleep(2 * SETTLE)
-            after = _memory(fresh)
+    _load("trips", path, 64, 0.1)  # the first stream brings the tunnel and much code with it
+    with started(_start("idle", path, scale.idle, 0)) as load:
+        load.answer()
+        before = _memory(path)
+        load.tell()
+        load.answer()
+        time.sleep(2 * SETTLE)
+        after = _memory(path)
     return {
         f"memory per idle stream, {name} (KiB)": (after[name] - before[name]) / scale.idle / 1024
         for name in after
@@ -145,37 +133,6 @@ def streams(path: Path, scale: Scale) -> Figures:
 
 def _memory(path: Path) -> Figures:
     return {name: process.memory() for name, process in path.processes.items()}
-
-
-# -- resuming ------------------------------------------------------------------------------------
-
-
-def resume(path: Path, scale: Scale) -> Figures:
-    """SIGKILL for the node, and a new one at once: how long a running connection pauses."""
-    if "node" not in path.processes:
-        return {}
-    with (
-        started(python("node", "parts", "node", 0)) as node,
-        started(
-            python("edge", "parts", "edge", port := node.answer()["port"], scale.service)
-        ) as edge,
-    ):
-        edge.answer()
-        with (
-            started(python("remote", "parts", "remote", port)) as remote,
-            started(python("trips", "load", "trips", remote.answer()["port"], 64, 3)) as load,
-        ):
-            load.answer()
-            time.sleep(0.5)
-            node.kill()
-            with started(python("node", "parts", "node", port)) as again:
-                again.answer()
-                listening = time.monotonic()
-                done = load.answer(RESUME_LIMIT)
-    return {
-        "pause when the node is killed (s)": done["pause"],
-        "of it after the new node listens (s)": done["pause_ended"] - listening,
-    }
 
 
 # -- the load generator --------------------------------------------------------------------------
@@ -208,8 +165,21 @@ MEASURES: Final[dict[str, Callable[[Path, Scale], Figures]]] = {
     "bulk": bulk,
     "trips": trips,
     "busy-trips": busy_trips,
+    "crowd": crowd,
     "connections": connections,
-    "links": links,
-    "streams": streams,
-    "resume": resume,
 }
+"""On a path that stays from round to round."""
+
+
+def fresh_streams(name: str, opener: Opener, scale: Scale) -> Figures:
+    """Memory, on a path that nothing has used before."""
+    with opened(name, opener, scale.service) as path:
+        return streams(path, scale) if path.processes else {}
+
+
+FRESH: Final[dict[str, Callable[[str, Opener, Scale], Figures]]] = {
+    "streams": fresh_streams,
+    "links": lambda name, _opener, scale: links(scale.idle) if name == "sealed" else {},
+    "resume": lambda name, _opener, scale: resume(scale.service) if name == "sealed" else {},
+}
+"""With processes of its own."""

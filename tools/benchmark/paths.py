@@ -1,20 +1,22 @@
-"""The paths between the load generator and the service."""
+"""The paths between the load generator and the service: a port that ends there, and processes."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path as File
+from tempfile import TemporaryDirectory
+from typing import Final, TypeAlias
 
-from benchmark.processes import Failed, Process, python
+from benchmark.processes import Failed, Process, started
 
-__all__ = ["PATHS", "Path", "open_path", "started"]
+__all__ = ["Build", "Opener", "Path", "free_port", "opened"]
+
+_START: Final = 20.0
+"""Seconds within which a path has to carry its first byte."""
 
 
 @dataclass(frozen=True)
@@ -26,95 +28,75 @@ class Path:
     processes: dict[str, Process]
 
 
-@contextmanager
-def started(process: Process) -> Iterator[Process]:
-    """A process for the length of the block."""
-    try:
-        yield process
-    finally:
-        process.kill()
+class Build:
+    """What a path is put together with; it all ends with the path."""
+
+    def __init__(self, service: int, stack: ExitStack) -> None:
+        self.service = service
+        """The port of the service."""
+        self.port = free_port()
+        """Where the load is to connect, unless the path chooses otherwise."""
+        self.processes: dict[str, Process] = {}
+        """Those that are measured."""
+        self.stack = stack
+
+    def add(self, process: Process) -> Process:
+        """A process between load and service."""
+        self.processes[process.name] = process
+        return self.stack.enter_context(started(process))
+
+    def quiet(self, name: str, *command: object) -> None:
+        """A program that is not ours, with its arguments."""
+        self.add(Process(name, *map(str, command), quiet=True))
+
+    def file(self, name: str, text: str) -> File:
+        """A file in a folder of its own."""
+        path = self.folder() / name
+        path.write_text(text)
+        return path
+
+    def folder(self) -> File:
+        """A new folder."""
+        return File(self.stack.enter_context(TemporaryDirectory(prefix="edge-tunnel-bench-")))
 
 
-def _raw(_stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    return service, {}
-
-
-def _socat(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    port = _free_port()
-    listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=1024,nodelay"
-    target = f"TCP:127.0.0.1:{service},nodelay"
-    relay = stack.enter_context(
-        started(Process("socat", "socat", "-lf/dev/null", "-b65536", listen, target))
-    )
-    _wait_listening(port)
-    return port, {"relay": relay}
-
-
-def _trio(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    """Three trio processes in a row that do nothing but pass bytes on: the floor of our stack."""
-    processes = {}
-    for name in ("third", "second", "first"):
-        process = stack.enter_context(started(python(name, "parts", "relay", service)))
-        service = process.answer()["port"]
-        processes[name] = process
-    return service, processes
-
-
-def _plain(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    """Ours without end-to-end encryption."""
-    return _ours(stack, service, encryption=0)
-
-
-def _ours(
-    stack: ExitStack, service: int, tls: str = "", encryption: int = 1
-) -> tuple[int, dict[str, Process]]:
-    node = stack.enter_context(started(python("node", "parts", "node", 0, tls)))
-    node_port = node.answer()["port"]
-    edge = stack.enter_context(started(python("edge", "parts", "edge", node_port, service, tls)))
-    edge.answer()
-    remote = stack.enter_context(
-        started(python("remote", "parts", "remote", node_port, tls, encryption))
-    )
-    return remote.answer()["port"], {"edge": edge, "node": node, "remote": remote}
-
-
-def _ours_tls(stack: ExitStack, service: int) -> tuple[int, dict[str, Process]]:
-    """The same with both links in TLS: what `ours` over it says is the price."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
-    command = ("edge_tunnel", "tls", "init", "--dir", folder, "--name", "127.0.0.1")
-    subprocess.run([sys.executable, "-m", *command], check=True, stdout=subprocess.DEVNULL)
-    return _ours(stack, service, folder)
-
-
-PATHS: Final[dict[str, Callable[[ExitStack, int], tuple[int, dict[str, Process]]]]] = {
-    "raw": _raw,
-    "socat": _socat,
-    "trio chain": _trio,
-    "plain": _plain,
-    "ours": _ours,
-    "TLS": _ours_tls,
-}
+Opener: TypeAlias = Callable[[Build], None]
+"""Starts a path's processes."""
 
 
 @contextmanager
-def open_path(name: str, service: int) -> Iterator[Path]:
-    """A path of fresh processes."""
+def opened(name: str, opener: Opener, service: int) -> Iterator[Path]:
+    """A path of fresh processes, which has carried a byte each way."""
     with ExitStack() as stack:
-        port, processes = PATHS[name](stack, service)
-        yield Path(name, port, processes)
+        build = Build(service, stack)
+        opener(build)
+        _wait_carrying(build)
+        yield Path(name, build.port, build.processes)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody has at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-def _wait_listening(port: int) -> None:
-    deadline = time.monotonic() + 5.0
+def _wait_carrying(build: Build) -> None:
+    deadline = time.monotonic() + _START
     while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise Failed(f"nothing listens on {port}")
+        for process in build.processes.values():
+            if process.ended:
+                raise Failed(f"{process.name} ended at once")
+        if _carries(build.port):
+            return
+        time.sleep(0.1)
+    raise Failed(f"carried nothing within {_START:g} s")
+
+
+def _carries(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2.0) as probe:
+            probe.sendall(b"c")
+            return probe.recv(1) == b"c"
+    except OSError:
+        return False

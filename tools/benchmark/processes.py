@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Failed", "Process", "python"]
+__all__ = ["Failed", "Process", "python", "started"]
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
@@ -22,14 +24,27 @@ class Failed(Exception):
 class Process:
     """One child process; the kernel kills it if the bench dies."""
 
-    def __init__(self, name: str, *command: str) -> None:
+    def __init__(self, name: str, *command: str, quiet: bool = False) -> None:
+        """`quiet`: what it says is not for us, and nobody reads it."""
         self.name = name
+        said = subprocess.DEVNULL if quiet else subprocess.PIPE
         self._popen = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *command],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=said,
+            stderr=subprocess.DEVNULL if quiet else None,
             text=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """Of the process itself: setpriv has become it."""
+        return self._popen.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._popen.poll() is not None
 
     def answer(self, timeout: float = 60.0) -> dict[str, Any]:
         """The next line that the process says."""
@@ -44,6 +59,13 @@ class Process:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def event(self, name: str) -> dict[str, Any]:
+        """The next line of that event; those before it are passed over."""
+        while True:
+            answer = self.answer()
+            if answer.get("event") == name:
+                return answer
+
     def tell(self, line: str = "") -> None:
         """A line on the process's stdin."""
         assert self._popen.stdin is not None
@@ -54,21 +76,34 @@ class Process:
         self._popen.kill()
         self._popen.communicate()
 
+    def children(self) -> list[int]:
+        """The processes that it has started and that still run."""
+        return list(_family(self.pid))[1:]
+
     def cpu(self) -> float:
-        """Seconds of processor that the process and its children have used."""
-        return sum(_cpu_ticks(pid) for pid in self._pids()) / _TICK
+        """Seconds of processor that the process and those below it have used."""
+        return sum(_cpu_ticks(pid) for pid in _family(self.pid)) / _TICK
 
     def memory(self) -> float:
-        """Bytes of memory of its own that the process and its children hold.
+        """Bytes of memory of its own that the process and those below it hold.
 
         The anonymous part of the proportional set: what they allocated, and not how many others
         happen to share their program text at the moment.
         """
-        return 1024 * sum(_rollup(pid, "Pss_Anon") for pid in self._pids())
+        return self.rollup("Pss_Anon")
 
-    def _pids(self) -> list[int]:
-        pid = self._popen.pid
-        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    def rollup(self, key: str) -> float:
+        """Bytes of one line of smaps_rollup, with all processes below it."""
+        return 1024 * sum(_rollup(pid, key) for pid in _family(self.pid))
+
+
+@contextmanager
+def started(process: Process) -> Iterator[Process]:
+    """A process for the length of the block."""
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def python(name: str, module: str, *arguments: object) -> Process:
@@ -76,9 +111,19 @@ def python(name: str, module: str, *arguments: object) -> Process:
     return Process(name, sys.executable, "-m", f"benchmark.{module}", *map(str, arguments))
 
 
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield from _family(child)
+
+
 def _cpu_ticks(pid: int) -> int:
     """User and system time, that of children that were waited for included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:  # ended while we looked
+        return 0
     return sum(map(int, fields[11:15]))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
-from benchmark.report import surroundings
+from benchmark.page import surroundings
 
 from edge_tunnel.errors import EdgeTunnelError
 from edge_tunnel.link.groups import open_plain_nursery
