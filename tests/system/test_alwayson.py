@@ -99,7 +99,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             )
             assert (await edge.event("linked"))["protocol"] == "alwayson"
             await edge.event("bound")
-            async with open_remote([site.url], site.key, resume_timeout=3) as remote:
+            async with open_remote([site.url], site.key) as remote:
                 yield Stage(site, edge, remote, held)
             nursery.cancel_scope.cancel()
 
