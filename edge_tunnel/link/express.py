@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections import deque
 from typing import Final
 
 from edge_tunnel.link.masking import mask
@@ -63,7 +62,7 @@ def _fresh_key() -> bytes:
 class Splitter:
     """Takes arriving bytes apart; see the module."""
 
-    __slots__ = ("_masked", "for_library", "given_up", "messages", "rest")
+    __slots__ = ("_masked", "_messages", "for_library", "given_up", "rest")
 
     def __init__(self, *, masked: bool) -> None:
         """`masked`: whether the peer is a client, whose frames must be masked."""
@@ -71,14 +70,16 @@ class Splitter:
         self.rest = b""
         """The beginning of a frame that is not whole yet: at most one of the largest."""
 
-        self.messages: deque[bytes] = deque()
-        """Whole messages, in order."""
-
+        self._messages: list[bytes] = []  # whole ones, the last first: an empty deque is larger
         self.for_library = bytearray()
         """Bytes that the library must see, in order."""
 
         self.given_up = False
         """All further bytes are the library's."""
+
+    def next_message(self) -> bytes | None:
+        """The next whole message, if there is one."""
+        return self._messages.pop() if self._messages else None
 
     def feed(self, data: bytes | bytearray) -> None:
         """Bytes arrived."""
@@ -88,6 +89,7 @@ class Splitter:
     def split(self, data: memoryview) -> None:
         """Bytes arrived; the first of them are those of `rest`. None of `data` is kept."""
         start, end = 0, len(data)
+        earlier, self._messages = self._messages, []
         while end - start >= 2:
             payload, size = self._measure(data, start)
             if self._is_unusual(data[start], data[start + 1], size):
@@ -100,6 +102,8 @@ class Splitter:
                 self._take(data, start, payload, payload + size)
                 start = payload + size
         self.rest = bytes(data[start:])
+        self._messages.reverse()
+        self._messages += earlier
 
     def give_up(self) -> None:
         """Leave everything to the library from here on, what is not a whole frame yet too."""
@@ -129,6 +133,6 @@ class Splitter:
         if data[start] != _BINARY:
             self.for_library += data[start:stop]
         elif self._masked:
-            self.messages.append(mask(data[payload:stop], bytes(data[payload - 4 : payload])))
+            self._messages.append(mask(data[payload:stop], bytes(data[payload - 4 : payload])))
         else:
-            self.messages.append(bytes(data[payload:stop]))
+            self._messages.append(bytes(data[payload:stop]))

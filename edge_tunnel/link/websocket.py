@@ -121,8 +121,7 @@ class WebSocketTransport(Transport):
                 await self._read()
 
     def receive_now(self) -> bytes | None:
-        messages = self._splitter.messages
-        return messages.popleft() if messages else None
+        return self._splitter.next_message()
 
     def give_back(self) -> None:
         """Leave the connection to the library, which says goodbye."""

@@ -7,6 +7,7 @@ demands of the software, beyond the protocol, is its own: `proxy/demands.py`.)
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from edge_tunnel.protocol.frames import Bye, Hello, Join, Welcome
@@ -73,7 +74,13 @@ def agree(hello: Hello | Join, node: str) -> Welcome | Bye:
 
 def common_features(greeting: Hello | Join | Welcome) -> frozenset[str]:
     """What both ends of a link or hop know."""
-    return frozenset(greeting.features) & frozenset(FEATURES)
+    return _common(greeting.features)
+
+
+@lru_cache(maxsize=64)
+def _common(features: tuple[str, ...]) -> frozenset[str]:
+    # one set for all who say the same: a node may have 10,000 links
+    return frozenset(features) & frozenset(FEATURES)
 
 
 def _bye(reason: Reason, text: str) -> Bye:

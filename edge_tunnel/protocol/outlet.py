@@ -8,7 +8,7 @@ message only when its turn comes, so that nothing is copied or ordered too early
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,44 +28,43 @@ class Outlet:
     def __init__(self) -> None:
         # Bounded by its users: an endpoint pushes at most a handful of frames for each stream
         # and each frame received; a node counts (see proxy.routes) what it puts here.
-        self._urgent: deque[bytes] = deque()
+        self._urgent: deque[bytes] | None = None  # a node has 10,000 links with nothing to say
         self.urgent_size = 0
         """Bytes of urgent messages that wait."""
 
-        self._turns: deque[Source] = deque()
-        self._waiting: set[Source] = set()
+        self._turns: OrderedDict[Source, None] = OrderedDict()
         self.on_ready: Callable[[], object] = lambda: None
         """Called when there is something to send; the link's writer hangs itself in here."""
 
     def __repr__(self) -> str:
-        return f"<Outlet urgent={len(self._urgent)} sources={len(self._turns)}>"
+        return f"<Outlet urgent={len(self._urgent or ())} sources={len(self._turns)}>"
 
     def push(self, message: bytes) -> None:
         """Send `message` before any data."""
+        if self._urgent is None:
+            self._urgent = deque()
         self._urgent.append(message)
         self.urgent_size += len(message)
         self.on_ready()
 
     def take_back(self, message: bytes) -> None:
         """Do not send this message, if it is still here."""
-        for index, waiting in enumerate(self._urgent):
+        for index, waiting in enumerate(self._urgent or ()):
             if waiting is message:
+                assert self._urgent is not None
                 del self._urgent[index]
                 self.urgent_size -= len(message)
                 return
 
     def ready(self, source: Source) -> None:
         """`source` has something; it keeps its place if it waits already."""
-        if source not in self._waiting:
-            self._waiting.add(source)
-            self._turns.append(source)
+        if source not in self._turns:
+            self._turns[source] = None
             self.on_ready()
 
     def discard(self, source: Source) -> None:
         """`source` sends through this link no longer."""
-        if source in self._waiting:
-            self._waiting.remove(source)
-            self._turns.remove(source)
+        self._turns.pop(source, None)
 
     def next_message(self) -> bytes | None:
         """The message to send now; None if there is nothing to send."""
@@ -73,11 +72,12 @@ class Outlet:
             urgent = self._urgent.popleft()
             self.urgent_size -= len(urgent)
             return urgent
+        self._urgent = None
         while self._turns:
-            source = self._turns.popleft()
+            source = next(iter(self._turns))
             message = source.next_message()
             if message is not None:
-                self._turns.append(source)
+                self._turns.move_to_end(source)
                 return message
-            self._waiting.remove(source)
+            del self._turns[source]
         return None

@@ -44,8 +44,8 @@ class FrameSize:
         if self._since is not None:
             self._bytes += count
             if self._bytes >= _SPAN and now > self._since:
-                in_time = int(self._bytes / (now - self._since) * _TIME)
-                self.size = max(_SMALLEST, min(MAX_DATA, in_time))
+                in_time = self._bytes / (now - self._since) * _TIME
+                self.size = int(max(_SMALLEST, min(MAX_DATA, in_time)))
                 self._since, self._bytes = now, 0
         else:
             self._since = now

@@ -29,8 +29,9 @@ def pack(message: bytes, *, masked: bool) -> bytes:
 def split(splitter: Splitter, data: bytes) -> list[bytes]:
     """The messages in `data`."""
     splitter.feed(data)
-    messages = list(splitter.messages)
-    splitter.messages.clear()
+    messages = []
+    while (message := splitter.next_message()) is not None:
+        messages.append(message)
     return messages
 
 
@@ -170,3 +171,16 @@ async def test_library_gets_what_is_handed_over() -> None:
         assert got == [b"handed"]
         shared.give_back()
     assert got == [b"handed", b"theirs"]
+
+
+def test_order_of_what_is_not_taken_yet() -> None:
+    """Messages that wait come before those that arrive."""
+    splitter = Splitter(masked=False)
+    for number in range(3):
+        splitter.feed(
+            pack(b"%d" % (2 * number), masked=False) + pack(b"%d" % (2 * number + 1), masked=False)
+        )
+    got = []
+    while (message := splitter.next_message()) is not None:
+        got.append(message)
+    assert got == [b"0", b"1", b"2", b"3", b"4", b"5"]

@@ -331,7 +331,7 @@ class Model:
         assert not tunnel._answers
         assert tunnel.budget.left == TUNNEL_BUDGET
         for path in self.pair.paths:
-            path.outlets[side]._urgent.clear()  # control frames of a path that is gone
+            path.outlets[side]._urgent = None  # control frames of a path that is gone
             assert path.outlets[side].next_message() is None
         for talk in self.talks[side].values():
             assert talk.stream.outgoing.buffered == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_tunnel.protocol.frames import MAX_DATA
@@ -45,6 +45,8 @@ def test_few_bytes_are_not_measured() -> None:
     assert frame.size == first
 
 
+@example([(2**40, 1.0, True), (2**40, 5e-324, True)])
+@example([(2**40, 0.0, True), (2**40, 5e-324, True)])
 @given(st.lists(st.tuples(st.integers(1, 2**40), st.floats(0, 100), st.booleans())))
 def test_always_between_the_bounds(credits_: list[tuple[int, float, bool]]) -> None:
     """Whatever the far end says, and when; a clock that stands still, too."""
