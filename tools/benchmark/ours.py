@@ -85,16 +85,27 @@ def _one_server(text: str) -> Iterator[str]:
     )
 
 
+def _alwayson(build: Build) -> None:
+    """The edge speaks the wire of ThingWorx devices, which is text, in base64."""
+    node = build.add(python("node", "parts", "node", 0, "", build.service)).answer()["port"]
+    edge_and_remote(build, node, protocol="alwayson")
+
+
 def _node(build: Build, tls: str = "") -> int:
     port: int = build.add(python("node", "parts", "node", 0, tls)).answer()["port"]
     return port
 
 
 def edge_and_remote(
-    build: Build, for_edge: int, for_remote: int | None = None, tls: str = "", encryption: int = 1
+    build: Build,
+    for_edge: int,
+    for_remote: int | None = None,
+    tls: str = "",
+    encryption: int = 1,
+    protocol: str = "auto",
 ) -> None:
     """Both ends, on these ports of nodes."""
-    edge = build.add(python("edge", "parts", "edge", for_edge, build.service, tls))
+    edge = build.add(python("edge", "parts", "edge", for_edge, build.service, tls, protocol))
     edge.answer()
     remote = build.add(python("remote", "parts", "remote", for_remote or for_edge, tls, encryption))
     build.port = remote.answer()["port"]
@@ -107,4 +118,5 @@ OURS: Final[dict[str, Opener]] = {
     "TLS": _tls,
     "two nodes": _two_nodes,
     "HAProxy": _haproxy,
+    "AlwaysOn": _alwayson,
 }

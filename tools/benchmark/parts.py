@@ -2,13 +2,14 @@
 
 ::
 
-    node PORT [TLS]                   edge NODE_PORT SERVICE_PORT [TLS]
+    node PORT [TLS [SERVICE_PORT]]    edge NODE_PORT SERVICE_PORT [TLS [PROTOCOL]]
     remote NODE_PORT [TLS]            relay PORT
     edges NODE_PORT COUNT             crowd NODE_PORT TUNNELS STREAMS
     many_edges NODE_PORT SERVICE_PORT COUNT
     many_remotes NODE_PORT COUNT
 
-TLS is a folder of ``edge-tunnel tls init``; without it links are plain. Each prints a line of JSON
+TLS is a folder of ``edge-tunnel tls init``; without it links are plain. With a SERVICE_PORT the
+node takes AlwaysOn devices, and that is their service. Each prints a line of JSON
 when it serves. `edges` are idle, in one process, and all but the first wait for a line on stdin; so
 does `crowd`, a remote with many idle tunnels and streams. `many_edges` and `many_remotes` are pairs
 in two processes. `relay` is trio and nothing of ours.
@@ -22,6 +23,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -31,6 +33,7 @@ import edge_tunnel
 from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.config import NodeTls
+from edge_tunnel.config.alwayson import AlwaysOnSettings
 from edge_tunnel.proxy.tls import files_of, server_context
 
 HOST: Final = "127.0.0.1"
@@ -48,14 +51,16 @@ def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def node(port: int = 0, tls: str = "") -> None:
+async def node(port: int = 0, tls: str = "", alwayson: int = 0) -> None:
     """A proxy node."""
     allow_open_files(20_000)
+    service = edge_tunnel.Service(name="service", host=HOST, port=alwayson)
     settings = edge_tunnel.NodeSettings(
         name="benchmark",
         # a fleet comes from one address here, and faster than the default allows
         max_unauthenticated_per_source=0,
         admission_rate=250.0,
+        alwayson=AlwaysOnSettings(services=(service,)) if alwayson else None,
     )
     served = edge_tunnel.Node(settings, edge_tunnel.DevelopmentKey(KEY))
     async with trio.open_nursery() as nursery:
@@ -71,11 +76,12 @@ def _shown(tls: str) -> Callable[[], ssl.SSLContext] | None:
     return lambda: context
 
 
-async def edge(node_port: int, service_port: int, tls: str = "") -> None:
+async def edge(node_port: int, service_port: int, tls: str = "", protocol: str = "auto") -> None:
     """An edge with one thing and one service."""
     allow_open_files(20_000)
     service = edge_tunnel.Service(name="service", host=HOST, port=service_port)
-    async with edge_tunnel.open_edge(_config(node_port, "thing", service, tls=tls)) as opened:
+    config = replace(_config(node_port, "thing", service, tls=tls), protocol=protocol)
+    async with edge_tunnel.open_edge(config) as opened:
         await opened.wait_bound()
         say(bound=True)
         await trio.sleep_forever()

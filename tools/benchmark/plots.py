@@ -12,7 +12,7 @@ from benchmark.targets import BUSY, IDLE
 
 __all__ = ["plot_growth", "plot_run"]
 
-_OURS: Final = {"plain", "sealed", "TLS", "two nodes", "HAProxy"}
+_OURS: Final = {"plain", "sealed", "TLS", "two nodes", "HAProxy", "AlwaysOn"}
 _PANELS: Final = {
     "download, 1 stream (MB/s)": ("down, 1 stream (MB/s)", False),
     "download, 16 streams (MB/s)": ("down, 16 streams (MB/s)", False),
