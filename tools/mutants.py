@@ -253,7 +253,10 @@ MUTANTS = {
         "link",
     ),
     "an error in a batch loses what it made ready": Mutant(
-        "batch", "        if self.depth == 1:", "        if self.depth == 1 and not any(_):", "link"
+        "batch",
+        "self.depth == 1 and self.calls:",
+        "self.depth == 1 and self.calls and not any(_):",
+        "link",
     ),
     "a reset that a write was told is forgotten": Mutant(
         "splice", "            self._broken = error", "            pass", "link"

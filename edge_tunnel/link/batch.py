@@ -31,12 +31,13 @@ class _Batch(threading.local):
         self.depth += 1
 
     def __exit__(self, *_: object) -> None:
-        if self.depth == 1:
-            while self.calls:  # one may make the next: what a socket took is credit for a link
+        try:
+            while self.depth == 1 and self.calls:
                 call = next(iter(self.calls))
-                del self.calls[call]
-                call()
-        self.depth -= 1
+                del self.calls[call]  # before: it may be asked for again while it runs
+                call()  # it may make the next: what a socket took is credit for a link
+        finally:
+            self.depth -= 1
 
 
 _batch = _Batch()

@@ -52,3 +52,19 @@ def test_an_error_of_one_is_not_the_others_loss() -> None:
         raise ValueError("nonsense")
     assert done == ["passed on"]
     assert not soon(lambda: None)
+
+
+def test_a_bug_in_one_call_is_not_the_end_of_batches() -> None:
+    """It is seen where it happened; the other calls are made with the next batch."""
+    done: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"), batch():
+        soon(fail)
+        soon(lambda: done.append("other"))
+    assert not soon(fail)
+    with batch():
+        pass
+    assert done == ["other"]
