@@ -101,7 +101,7 @@ async def server(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
 
     async def hello(transport: Transport) -> None:
         await transport.send(b"hello")
-        await trio.sleep_forever()
+        await transport.receive()  # until the client leaves; who does not read lets it wait
 
     async def take(stream: trio.SocketStream) -> None:
         secured: trio.abc.Stream = stream
@@ -288,7 +288,7 @@ def wait_until_open(port: int) -> None:
 async def plain_server_on_an_allowed_port() -> AsyncIterator[int]:
     async def hello(transport: Transport) -> None:
         await transport.send(b"hello")
-        await trio.sleep_forever()
+        await transport.receive()  # until the client leaves; who does not read lets it wait
 
     async def take(stream: trio.SocketStream) -> None:
         await serve(stream, hello, peer="test", timeout=5)
