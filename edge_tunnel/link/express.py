@@ -17,7 +17,7 @@ from typing import Final
 from edge_tunnel.link.masking import mask
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 
-__all__ = ["Splitter", "pack"]
+__all__ = ["Splitter", "pack", "packed"]
 
 _BINARY: Final = 0x82  # FIN and opcode 2
 _CONTROL: Final = range(0x88, 0x8B)  # FIN and opcode 8 (close), 9 (ping), 10 (pong)
@@ -39,6 +39,11 @@ def pack(message: bytes, *, masked: bool) -> tuple[bytes, bytes]:
         return head, message
     key = _fresh_key()
     return head + key, mask(message, key)
+
+
+def packed(message: bytes, *, masked: bool) -> bytes:
+    """The same in one piece."""
+    return b"".join(pack(message, masked=masked))
 
 
 _small_head = struct.Struct(">BB").pack

@@ -8,8 +8,8 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
-from edge_tunnel.link import express
 from edge_tunnel.link.express import Splitter
+from edge_tunnel.link.express import packed as pack
 from edge_tunnel.link.shared import SharedConnection
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 
@@ -19,11 +19,6 @@ SIZES = (0, 1, 125, 126, 65535, 65536, MAX_MESSAGE)
 def library(*, client: bool) -> Connection:
     """wsproto after a handshake: what the frames of our peer are made with."""
     return Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
-
-
-def pack(message: bytes, *, masked: bool) -> bytes:
-    """A frame in one piece."""
-    return b"".join(express.pack(message, masked=masked))
 
 
 def split(splitter: Splitter, data: bytes) -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from attacks.wire import GONE, UPGRADE, Target, answer_of, greeted, raw, websocket
-from edge_tunnel.link.express import pack
+from edge_tunnel.link.express import packed
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 
 __all__ = ["STRANGERS"]
@@ -73,17 +73,17 @@ def _bad_frames() -> list[bytes]:
     return [
         b"\x82\xff" + struct.pack(">Q", 2**63 - 1) + os.urandom(4) + bytes(1000),
         b"\x82\xff" + struct.pack(">Q", 2**62) + os.urandom(4) + bytes(1000),
-        pack(bytes(MAX_MESSAGE + 1), masked=True),
-        pack(bytes(MAX_MESSAGE), masked=True),
-        pack(b"\x93\x01", masked=False),
+        packed(bytes(MAX_MESSAGE + 1), masked=True),
+        packed(bytes(MAX_MESSAGE), masked=True),
+        packed(b"\x93\x01", masked=False),
         b"\x02\x85" + bytes(4) + b"xxxxx" + b"\x00\x85" + bytes(4) + b"yyyyy",
         b"\xc2\x85" + bytes(4) + b"xxxxx",  # compressed, which was not agreed on
         b"\x89\xfe\x01\x00" + bytes(260),  # a ping of 256 bytes
         b"\x81\x85" + bytes(4) + b"hello",
         os.urandom(4096),
-        pack(b"\x92\x04" + b"\x91" * 100_000, masked=True),
-        pack(b"\x98\x01" + b"\xdd\xff\xff\xff\xff" * 100, masked=True),
-        pack(os.urandom(200), masked=True),
+        packed(b"\x92\x04" + b"\x91" * 100_000, masked=True),
+        packed(b"\x98\x01" + b"\xdd\xff\xff\xff\xff" * 100, masked=True),
+        packed(os.urandom(200), masked=True),
     ]
 
 

@@ -17,7 +17,7 @@ import trio
 
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.dialling import Dial, parse_url
-from edge_tunnel.link.express import Splitter, pack
+from edge_tunnel.link.express import Splitter, packed
 from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.greeting import SUBPROTOCOL
@@ -43,7 +43,7 @@ class ThinTransport(Transport):
 
     async def send(self, message: bytes) -> None:
         try:
-            await self._stream.send_all(pack(message, masked=True))
+            await self._stream.send_all(packed(message, masked=True))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise LinkLost("the connection was lost") from None
 
