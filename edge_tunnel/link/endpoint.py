@@ -13,7 +13,6 @@ none uses it any more. Each frame is answered by the link that it came by.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import secrets
 from collections.abc import Sequence
@@ -27,9 +26,11 @@ from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.candidates import Candidates
+from edge_tunnel.link.clock import TunnelClock
 from edge_tunnel.link.dialling import Dial
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.streams import StreamEvent, wake_user
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.codec import decode, encode, peek
@@ -60,10 +61,6 @@ from edge_tunnel.protocol.greeting import (
 )
 from edge_tunnel.protocol.tunnel import (
     Event,
-    StreamAccepted,
-    StreamBroken,
-    StreamReadable,
-    StreamWritable,
     Tunnel,
 )
 from edge_tunnel.reasons import Reason
@@ -127,7 +124,7 @@ class Endpoint:
         self._current: Visit | None = None  # whose link is `link`
         self._leaving: set[Link] = set()
         self._instance = secrets.token_bytes(16)
-        self._timer = trio.Event()
+        self._clock = TunnelClock(self.tunnels, self.tell)
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
         self._noted = ""  # what the last node had to say to the user
         self._attempts = trio.CancelScope()  # dialling, and the waits in between
@@ -158,7 +155,7 @@ class Endpoint:
         """Keep a link up until cancelled. Raises LinkLost when `retries` are used up."""
         async with trio.open_nursery() as nursery:
             self._visits = nursery
-            nursery.start_soon(self._keep_time)
+            nursery.start_soon(self._clock.run)
             await self._keep_linked()
             nursery.cancel_scope.cancel()
 
@@ -400,16 +397,16 @@ class Endpoint:
 
     def add(self, tunnel: Tunnel) -> None:
         """Keep this tunnel until it is closed."""
-        tunnel.on_deadline = self._wake_timer
+        tunnel.on_deadline = self._clock.wake
         tunnel.read_text = printable
         self.tunnels[tunnel.id] = tunnel
-        self._wake_timer()
+        self._clock.wake()
 
     def tell(self, tunnel: Tunnel) -> None:
         """Pass on what happened to a tunnel; every call of its core is followed by this."""
         for event in tunnel.events():
-            if isinstance(event, (StreamReadable, StreamWritable, StreamAccepted, StreamBroken)):
-                _wake(event)
+            if isinstance(event, StreamEvent):
+                wake_user(event)
             self.on_event(tunnel, event)
         if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
             del self.tunnels[tunnel.id]
@@ -433,24 +430,6 @@ class Endpoint:
                 await self.link.over.wait()
         self.notices.close()
 
-    # -- time
-
-    def _wake_timer(self) -> None:
-        self._timer.set()
-
-    async def _keep_time(self) -> None:
-        """Call each tunnel's `tick` when it wants to be; sleep for ever when none does."""
-        while True:
-            deadlines = [tunnel.deadline() for tunnel in self.tunnels.values()]
-            due = min((each for each in deadlines if each is not None), default=math.inf)
-            with trio.move_on_at(due):
-                await self._timer.wait()
-            self._timer = trio.Event()
-            now = trio.current_time()
-            for tunnel in list(self.tunnels.values()):
-                tunnel.tick(now)
-                self.tell(tunnel)
-
 
 def _decode(message: bytes) -> Frame:
     """The frame, its text for people made fit for a terminal and a log."""
@@ -463,13 +442,3 @@ def _decode(message: bytes) -> Frame:
     if isinstance(frame, Welcome):
         return frame._replace(notice=printable(frame.notice))
     return frame
-
-
-def _wake(event: StreamReadable | StreamWritable | StreamAccepted | StreamBroken) -> None:
-    owner = event.stream.owner
-    if owner is None:
-        return
-    if not isinstance(event, StreamReadable):
-        owner.writable()
-    if isinstance(event, (StreamReadable, StreamBroken)):
-        owner.readable()

@@ -19,9 +19,18 @@ from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.receiving import ReceiveState
 from edge_tunnel.protocol.sending import SendState
 from edge_tunnel.protocol.stream import Stream
+from edge_tunnel.protocol.tunnel import (
+    StreamAccepted,
+    StreamBroken,
+    StreamReadable,
+    StreamWritable,
+)
 from edge_tunnel.reasons import Reason
 
-__all__ = ["TunnelStream", "Turn", "checked_size"]
+__all__ = ["StreamEvent", "TunnelStream", "Turn", "checked_size", "wake_user"]
+
+StreamEvent = (StreamReadable, StreamWritable, StreamAccepted, StreamBroken)
+"""Of one stream: its user is woken."""
 
 
 class TunnelStream(trio.abc.HalfCloseableStream):
@@ -251,6 +260,17 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
         if self.core.incoming.state is ReceiveState.STOPPED:
             raise trio.ClosedResourceError("this stream was closed for receiving")
+
+
+def wake_user(event: StreamReadable | StreamWritable | StreamAccepted | StreamBroken) -> None:
+    """Whoever uses the event's stream looks again at what has changed."""
+    owner = event.stream.owner
+    if owner is None:
+        return
+    if not isinstance(event, StreamReadable):
+        owner.writable()
+    if isinstance(event, (StreamReadable, StreamBroken)):
+        owner.readable()
 
 
 def checked_size(max_bytes: int | None) -> int:

@@ -16,7 +16,17 @@ from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import open_client
 from edge_tunnel.protocol.codec import encode
-from edge_tunnel.protocol.frames import Attach, Bind, Bye, Credit, Detached, Ping, Probe, Unbind
+from edge_tunnel.protocol.frames import (
+    Attach,
+    Bind,
+    Bye,
+    Credit,
+    Detached,
+    Frame,
+    Ping,
+    Probe,
+    Unbind,
+)
 from edge_tunnel.protocol.frames import Close as CloseFrame
 from edge_tunnel.testing.processes import THING
 
@@ -138,7 +148,9 @@ async def control_flood(target: Target) -> None:
 
 async def _flood(target: Target) -> None:
     tunnel = os.urandom(16)
-    frames = [Ping(1)] * 50 + [Probe(tunnel, 0, 1, 1), Credit(tunnel, 1, 1, 0, 2**40)] * 5
+    frames: list[Frame] = [Probe(tunnel, 0, 1, 1), Credit(tunnel, 1, 1, 0, 2**40)]
+    frames += [Ping(1)] * 10
+    frames *= 5
     batch = [encode(frame) for frame in frames]
     while True:
         with suppress(*GONE):

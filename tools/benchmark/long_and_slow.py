@@ -20,8 +20,7 @@ from typing import Any, Final
 
 import trio
 
-from benchmark.paths import started
-from benchmark.processes import Process, python
+from benchmark.processes import Process, python, started
 from edge_tunnel.testing.relay import Relay, open_relay
 
 LONG: Final = 0.1

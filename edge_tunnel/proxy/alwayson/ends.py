@@ -7,7 +7,6 @@ tunnel sockets, which are this node's and die with it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -15,7 +14,8 @@ import trio
 
 from edge_tunnel.config.source import printable
 from edge_tunnel.errors import RemoteProtocolError
-from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.link.clock import TunnelClock
+from edge_tunnel.link.streams import StreamEvent, TunnelStream, wake_user
 from edge_tunnel.protocol.attach import EdgeTunnel
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -30,11 +30,7 @@ from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
-    StreamAccepted,
-    StreamBroken,
     StreamOpened,
-    StreamReadable,
-    StreamWritable,
 )
 from edge_tunnel.protocol.window import Budget
 from edge_tunnel.reasons import Reason
@@ -73,7 +69,7 @@ class TunnelEnds:
         self.tunnels: dict[bytes, EdgeTunnel] = {}
         self._serve = serve
         self._resume_timeout = resume_timeout
-        self._timer = trio.Event()
+        self.clock = TunnelClock(self.tunnels, self._tell)
 
     def receive(self, tunnel_id: bytes, message: bytes, outlet: Outlet, why_not: WhyNot) -> None:
         """A message about a tunnel came by a session's link; `outlet` leads back.
@@ -124,10 +120,10 @@ class TunnelEnds:
             identity=self.identity,
         )
         tunnel.budget = Budget(_GROWTH)
-        tunnel.on_deadline = self._wake_timer
+        tunnel.on_deadline = self.clock.wake
         tunnel.read_text = printable
         self.tunnels[tunnel.id] = tunnel
-        self._wake_timer()
+        self.clock.wake()
         return tunnel
 
     def detach(self, outlet: Outlet, reason: str) -> None:
@@ -161,31 +157,9 @@ class TunnelEnds:
         for event in tunnel.events():
             if isinstance(event, StreamOpened):
                 self._serve(tunnel, TunnelStream(event.stream))
-            elif isinstance(event, (StreamReadable, StreamWritable, StreamAccepted, StreamBroken)):
-                owner = event.stream.owner
-                if owner is not None and not isinstance(event, StreamReadable):
-                    owner.writable()
-                if owner is not None and isinstance(event, (StreamReadable, StreamBroken)):
-                    owner.readable()
+            elif isinstance(event, StreamEvent):
+                wake_user(event)
         if not tunnel.streams:
             self.on_idle(tunnel.thing)
         if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
             del self.tunnels[tunnel.id]
-
-    # -- time
-
-    def _wake_timer(self) -> None:
-        self._timer.set()
-
-    async def keep_time(self) -> None:
-        """Call each tunnel's `tick` when it wants to be, for ever."""
-        while True:
-            deadlines = [tunnel.deadline() for tunnel in self.tunnels.values()]
-            due = min((each for each in deadlines if each is not None), default=math.inf)
-            with trio.move_on_at(due):
-                await self._timer.wait()
-            self._timer = trio.Event()
-            now = trio.current_time()
-            for tunnel in list(self.tunnels.values()):
-                tunnel.tick(now)
-                self._tell(tunnel)

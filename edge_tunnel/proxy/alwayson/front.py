@@ -55,7 +55,7 @@ class AlwaysOn:
         self.running = True
         try:
             async with open_plain_nursery() as self._nursery:
-                await self.ends.keep_time()
+                await self.ends.clock.run()
         finally:
             self.running = False
 
