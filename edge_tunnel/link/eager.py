@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
+from edge_tunnel.link.reactor import call_while_readable, closing
 from edge_tunnel.link.short_path import fit_receive_buffer
 from edge_tunnel.protocol.frames import MAX_DATA
 
@@ -102,6 +103,40 @@ class EagerStream(trio.abc.HalfCloseableStream):
         self._until_wait = max(0, self._until_wait - 1) if len(data) == most else 0
         return data
 
+    async def receive_each(self, take: Callable[[bytes], bool], most: int) -> bytes:
+        """Read, up to `most` bytes at a time, and give `take` what is read, while it takes it.
+
+        Returns the first that it did not take; b"" is the end, which is not given to it.
+        """
+        left = b""
+
+        def read() -> bool:
+            nonlocal left
+            for _ in range(_IN_A_ROW):
+                data = self._read(most)
+                if data is None:
+                    break
+                if not data or not take(data):
+                    left = data
+                    return False
+                if len(data) < most:
+                    break
+            return True
+
+        await self.call_while_readable(read)
+        return left
+
+    async def call_while_readable(self, call: Callable[[], bool]) -> None:
+        """Call `call` whenever a read has something to tell, until it returns False (reactor.py).
+
+        If we have closed the socket, it is called at once, and once.
+        """
+        fd = self._socket.fileno()
+        if fd == -1:
+            call()
+        else:
+            await call_while_readable(fd, call)
+
     async def wait_readable(self) -> None:
         """Wait until a read has something to tell; at once if we have closed the socket."""
         self._until_wait = self._in_a_row
@@ -151,6 +186,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
         return trio.BrokenResourceError(f"socket connection broken: {error}")
 
     async def aclose(self) -> None:
+        closing(self._socket.fileno())
         await self._stream.aclose()
 
 

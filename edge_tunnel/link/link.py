@@ -126,21 +126,33 @@ class Link:
     async def _read_messages(
         self, on_message: Callable[[bytes], None], scope: trio.CancelScope
     ) -> None:
+        def take_now() -> bool:
+            return self._take(self.transport.receive_now(), on_message, scope) < _TURN
+
+        self._heard(scope)
+        self.transport.take_now = take_now
         taken = 0
         while True:
-            # moved only now and then: a deadline is a heap entry, and bulk is many messages; so
-            # the link gets a little more, and never less: its next ping may be due just then
-            if not 1 <= (scope.deadline - self.last_received) / self._silence <= _GRACE:
-                scope.deadline = self.last_received + _GRACE * self._silence
             message = await self.transport.receive()
-            self.last_received = trio.current_time()
-            taken += self._take(message, on_message)
+            taken += self._take(message, on_message, scope)
             if taken >= _TURN:
                 taken = 0
                 await trio.lowlevel.checkpoint()
 
-    def _take(self, message: bytes | None, on_message: Callable[[bytes], None]) -> int:
+    def _heard(self, scope: trio.CancelScope) -> None:
+        # moved only now and then: a deadline is a heap entry, and bulk is many messages; so
+        # the link gets a little more, and never less: its next ping may be due just then
+        if not 1 <= (scope.deadline - self.last_received) / self._silence <= _GRACE:
+            scope.deadline = self.last_received + _GRACE * self._silence
+
+    def _take(
+        self, message: bytes | None, on_message: Callable[[bytes], None], scope: trio.CancelScope
+    ) -> int:
         """Hand on a message, and those that arrived with it, but not too many. Returns how many."""
+        if message is None:
+            return 0
+        self.last_received = trio.current_time()
+        self._heard(scope)
         taken = 0
         with batch():
             while message is not None:

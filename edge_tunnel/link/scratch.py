@@ -8,6 +8,7 @@ is what a read costs; and it needs no new memory, which the kernel would have to
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from edge_tunnel.link.eager import EagerStream
@@ -40,15 +41,24 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-async def feed(divider: Divider, stream: EagerStream) -> bool:
-    """Wait for bytes, and have them divided. Returns False at the end of the stream."""
-    count = None
-    while count is None:
-        await stream.wait_readable()
-        # nothing awaits from here on: the buffer is everybody's
+async def feed(divider: Divider, stream: EagerStream, take: Callable[[], bool]) -> bool:
+    """Read, and have divided what comes, until `take` returns False.
+
+    `take` is called after each read, to see to what it brought; it must not wait. Returns False at
+    the end of the stream.
+    """
+    count: int | None = None
+
+    def read() -> bool:
+        # nothing awaits in here: the buffer is everybody's
+        nonlocal count
         buffer, start = _scratch.buffer, len(divider.rest)
         buffer[:start] = divider.rest
         count = stream.read_into(buffer[start : start + _READ])
-    if count:
+        if not count:
+            return count is None
         divider.split(buffer[: start + count])
+        return take()
+
+    await stream.call_while_readable(read)
     return bool(count)

@@ -8,7 +8,7 @@ frames, one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import trio
@@ -177,14 +177,17 @@ class SharedConnection(trio.abc.Stream):
             self._has_ended()
         return data
 
-    async def feed(self, splitter: Splitter) -> bool:
-        """Read, and give `splitter` what is read. False: the connection is at its end."""
+    async def feed(self, splitter: Splitter, take: Callable[[], bool]) -> bool:
+        """Read, and give `splitter` what is read, until `take` returns False; see `scratch.feed`.
+
+        Returns False if the connection is at its end.
+        """
         if not isinstance(self._stream, EagerStream):
             data = await self.read()
             splitter.feed(data)
             return bool(data)
         try:
-            more = await feed(splitter, self._stream)
+            more = await feed(splitter, self._stream, take)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._has_ended(error)
             raise

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -77,31 +78,38 @@ class _Reader:
         self.broken = False
         """Whether it was a read that failed."""
 
-    async def read(self) -> bytes:
+    async def read(self, take: Callable[[bytes], bool]) -> bytes:
+        """Give `take` what is read, while it takes it. Returns what it did not; b"": the end."""
         try:
-            return await self._read_in_time()
+            if self._timeout == math.inf:
+                return await self._sock.receive_each(take, self._size)
+            return await self._read_in_time(take)
         except trio.BrokenResourceError:
             self.broken = True
             raise
 
-    async def _read_in_time(self) -> bytes:
-        if self._timeout == math.inf:
-            return await self._sock.receive_some(self._size)
-        with trio.move_on_after(self._timeout):
-            return await self._sock.receive_some(self._size)
+    async def _read_in_time(self, take: Callable[[bytes], bool]) -> bytes:
+        def take_in_time(data: bytes) -> bool:
+            scope.deadline = trio.current_time() + self._timeout
+            return take(data)
+
+        with trio.move_on_after(self._timeout) as scope:
+            return await self._sock.receive_each(take_in_time, self._size)
         self.problem = f"the service was silent for {self._timeout:g} s (tunnel.read_timeout)"
         raise trio.BrokenResourceError(self.problem)
 
 
 async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelScope) -> None:
+    def take(data: bytes) -> bool:
+        try:
+            return stream.send_now(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False  # and `send_all` raises it again
+
     try:
-        while True:
-            data = await reader.read()
-            if not data:
-                await stream.send_eof()
-                return
-            if not stream.send_now(data):
-                await stream.send_all(data)
+        while data := await reader.read(take):
+            await stream.send_all(data)
+        await stream.send_eof()
     except trio.BrokenResourceError:
         if reader.broken or stream.core.reason is not None:
             scope.cancel()

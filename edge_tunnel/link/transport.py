@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -32,6 +32,11 @@ class Transport(ABC):
 
     group: int = 0
     """Bytes up to which it is worth to give `send_now` more than one message."""
+
+    take_now: Callable[[], bool] = staticmethod(lambda: False)
+    """Called while `receive` waits and messages have come: it takes them with `receive_now`, and
+    returns whether it took all. Then `receive` waits on, and no task has been woken. A transport
+    may call it or not."""
 
     _kept: Sequence[bytes] = ()
 

@@ -139,11 +139,16 @@ class WebSocketTransport(Transport):
 
     async def _read(self) -> None:
         try:
-            more = await self._wire.feed(self._splitter)
+            more = await self._wire.feed(self._splitter, self._take)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             more = False
         if not more:
             self._leave_to_library()  # the library knows best why it is over
+
+    def _take(self) -> bool:
+        """What was read is the link's to take, unless some of it is the library's."""
+        unusual = self._splitter.given_up or self._splitter.for_library
+        return not unusual and self.take_now()
 
     def _serve_library(self) -> None:
         if self._wire.unread > _MAX_UNREAD:

@@ -76,7 +76,7 @@ class FramedTransport(Transport):
 
     async def _read(self) -> bool:
         if isinstance(self._stream, EagerStream):
-            return await feed(self._arrived, self._stream)
+            return await feed(self._arrived, self._stream, self.take_now)
         data = await self._stream.receive_some(_READ)
         with memoryview(self._arrived.rest + data) as whole:
             self._arrived.split(whole)

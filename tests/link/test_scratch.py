@@ -37,7 +37,7 @@ async def test_parts_of_messages_of_two_connections() -> None:
             for start in range(0, len(wires[0]), 300):
                 for (near, far), splitter, wire in zip((one, two), splitters, wires, strict=True):
                     await far.send_all(wire[start : start + 300])
-                    assert await feed(splitter, near)
+                    assert await feed(splitter, near, lambda: False)
             got = [messages(splitter) for splitter in splitters]
             assert got == [[b"\x01" * 1000] * 5, [b"\x02" * 1000] * 5]
 
@@ -51,7 +51,7 @@ async def test_the_largest_messages_fit() -> None:
             nursery.start_soon(far.send_all, wire * 20)
             got: list[bytes] = []
             while len(got) < 20:
-                assert await feed(splitter, near)
+                assert await feed(splitter, near, lambda: False)
                 got += messages(splitter)
             assert set(got) == {b"x" * MAX_MESSAGE}
             assert splitter.rest == b""
@@ -64,6 +64,6 @@ async def test_the_end() -> None:
             splitter = Splitter(masked=False)
             await far.send_all(b"\x82\x05he")
             await far.aclose()
-            while await feed(splitter, near):
+            while await feed(splitter, near, lambda: False):
                 pass
             assert splitter.rest == b"\x82\x05he"

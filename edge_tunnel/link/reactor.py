@@ -1,0 +1,190 @@
+"""Sockets that are called when they are readable, before trio's scheduler would wake their task.
+
+What a link does with what it reads waits for nothing: it is a plain function. To get to it, trio
+would arm the socket in its epoll (a system call), collect the event, put the task into its queue,
+go through its loop and resume a dozen nested coroutines; this is as much as all the rest of a small
+message. So such sockets stay in an epoll of our own, and when trio waits, it waits for both.
+
+The seam is one object: the `select.epoll` of a run's I/O manager is replaced by a `Reactor`, which
+does what a `select.epoll` does, and calls our sockets in the meantime. It returns to trio as soon
+as a task can run or a deadline has come nearer, so that nothing is late. Where trio is not what we
+know (another system, another version, a guest of another loop) it is left alone, and a task waits
+for each socket as it would anywhere; ``EDGE_TUNNEL_REACTOR=0`` in the environment asks for that.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import outcome
+import trio
+
+__all__ = ["call_while_readable", "closing"]
+
+Call: TypeAlias = Callable[[], bool]
+
+_ROUND: Final = 32
+"""Sockets that are called before it is looked whether a task can run."""
+
+
+async def call_while_readable(fd: int, call: Call) -> None:
+    """Call `call` whenever `fd` can be read, until it returns False.
+
+    It must not wait. What it raises is raised here. Raises trio.ClosedResourceError if `fd` is
+    closed meanwhile (and `closing` was told), and trio.BusyResourceError if there is such a call.
+    """
+    reactor = _of_this_run()
+    if reactor is not None:
+        await reactor.watch(fd, call)
+        return
+    await trio.lowlevel.wait_readable(fd)
+    while call():
+        await trio.lowlevel.wait_readable(fd)
+
+
+def closing(fd: int) -> None:
+    """To be told before `fd` is closed."""
+    reactor = _of_this_run()
+    if reactor is not None:
+        reactor.closing(fd)
+
+
+class Reactor:
+    """In the place of the `select.epoll` of a run of trio."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self._theirs: select.epoll = runner.io_manager._epoll  # noqa: SLF001
+        self._ours = select.epoll()
+        self._ours.register(self._theirs.fileno(), select.EPOLLIN)
+        self._watches: dict[int, _Watch] = {}
+        self.register = self._theirs.register
+        self.modify = self._theirs.modify
+        self.unregister = self._theirs.unregister
+        runner.io_manager._epoll = self  # noqa: SLF001
+
+    # -- what trio asks of a select.epoll
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """trio's events. Empty only if nothing at all happened for `timeout` seconds."""
+        if not self._watches:
+            return self._theirs.poll(timeout, most)
+        called = False
+        end = time.monotonic() + timeout
+        due = self._runner.deadlines.next_deadline()
+        while True:
+            ready = self._ours.poll(timeout, _ROUND)
+            if self._call(ready):
+                return self._theirs.poll(0, most) or _Nothing()
+            called = called or bool(ready)
+            timeout = end - time.monotonic()
+            if timeout <= 0 or self._runner.runq or self._runner.deadlines.next_deadline() < due:
+                return _Nothing() if called else []
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+    # -- what we ask
+
+    async def watch(self, fd: int, call: Call) -> None:
+        """See `call_while_readable`."""
+        try:
+            self._ours.register(fd, select.EPOLLIN)
+        except FileExistsError:
+            raise trio.BusyResourceError("another task reads this socket") from None
+        self.closing(fd, registered=False)  # one before it with this number was closed unheard
+        self._watches[fd] = _Watch(trio.lowlevel.current_task(), call)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._forget(fd)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def closing(self, fd: int, *, registered: bool = True) -> None:
+        """Whoever waits for `fd` is told that it is closed."""
+        watch = self._watches.get(fd)
+        if watch is not None:
+            self._forget(fd, registered=registered)
+            error = trio.ClosedResourceError("another task closed this socket")
+            trio.lowlevel.reschedule(watch.task, outcome.Error(error))
+
+    def _call(self, ready: list[tuple[int, int]]) -> bool:
+        """Call those that are ready. Returns whether trio has an event of its own."""
+        theirs = False
+        for fd, _ in ready:
+            watch = self._watches.get(fd)
+            if watch is not None:
+                self._call_one(fd, watch)
+            elif fd == self._theirs.fileno():
+                theirs = True
+        return theirs
+
+    def _call_one(self, fd: int, watch: _Watch) -> None:
+        result: outcome.Outcome[None]
+        try:
+            if watch.task.context.run(watch.call):
+                return
+            result = outcome.Value(None)
+        except BaseException as error:  # noqa: BLE001 - it is the waiting task's
+            result = outcome.Error(error)
+        if self._watches.get(fd) is watch:
+            self._forget(fd)
+            trio.lowlevel.reschedule(watch.task, result)
+
+    def _forget(self, fd: int, *, registered: bool = True) -> None:
+        del self._watches[fd]
+        if registered:
+            with suppress(OSError):  # it was closed unheard
+                self._ours.unregister(fd)
+
+
+class _Watch:
+    """One socket that is called."""
+
+    __slots__ = ("call", "task")
+
+    def __init__(self, task: trio.lowlevel.Task, call: Call) -> None:
+        self.task = task
+        self.call = call
+
+
+class _Nothing(list[tuple[int, int]]):
+    """No event for trio; but it was no time without events, which is what trio takes `[]` for."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+_reactors: trio.lowlevel.RunVar[Reactor | None] = trio.lowlevel.RunVar("edge_tunnel.reactor")
+
+
+def _of_this_run() -> Reactor | None:
+    try:
+        return _reactors.get()
+    except LookupError:
+        reactor = _install()
+        _reactors.set(reactor)
+        return reactor
+
+
+def _install() -> Reactor | None:
+    if os.environ.get("EDGE_TUNNEL_REACTOR") == "0":
+        return None
+    try:
+        runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001
+        known = (
+            type(runner.io_manager._epoll) is select.epoll  # noqa: SLF001
+            and not runner.is_guest  # its epoll is polled in another thread
+            and runner.runq is not None
+            and isinstance(runner.deadlines.next_deadline(), float)
+        )
+    except AttributeError:
+        return None
+    return Reactor(runner) if known else None
