@@ -265,5 +265,5 @@ def test_a_guest_run_is_left_alone() -> None:
 
 
 def _epoll() -> object:
-    runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # type: ignore[attr-defined]
+    runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner
     return runner.io_manager._epoll
