@@ -97,7 +97,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
         most = max_bytes or MAX_DATA
         if self._until_wait == 0:
             await self.wait_readable()
-        while (data := self._read(most)) is None:
+        while (data := self.read_now(most)) is None:
             await self.wait_readable()
         # after a short one there is nothing to be read, most of the time
         self._until_wait = max(0, self._until_wait - 1) if len(data) == most else 0
@@ -113,7 +113,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
         def read() -> bool:
             nonlocal left
             for _ in range(_IN_A_ROW):
-                data = self._read(most)
+                data = self.read_now(most)
                 if data is None:
                     break
                 if not data or not take(data):
@@ -143,8 +143,11 @@ class EagerStream(trio.abc.HalfCloseableStream):
         if self._socket.fileno() != -1:
             await trio.lowlevel.wait_readable(self._socket)
 
-    def _read(self, max_bytes: int) -> bytes | None:
-        """What is there, or None if that is nothing yet."""
+    pending: Final = False
+    """As of `Secured`: of all that is left to be read the network tells."""
+
+    def read_now(self, max_bytes: int) -> bytes | None:
+        """What is there, or None if that is nothing yet; b"" at the end."""
         try:
             data = os.read(self._socket.fileno(), max_bytes)
         except BlockingIOError:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from edge_tunnel.link.eager import EagerStream
+from edge_tunnel.link.secured import Secured
 from edge_tunnel.protocol.frames import MAX_MESSAGE
 
 __all__ = ["Divider", "feed"]
@@ -41,7 +42,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-async def feed(divider: Divider, stream: EagerStream, take: Callable[[], bool]) -> bool:
+async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[], bool]) -> bool:
     """Read, and have divided what comes, until `take` returns False.
 
     `take` is called after each read, to see to what it brought; it must not wait. Returns False at
@@ -52,13 +53,19 @@ async def feed(divider: Divider, stream: EagerStream, take: Callable[[], bool]) 
     def read() -> bool:
         # nothing awaits in here: the buffer is everybody's
         nonlocal count
-        buffer, start = _scratch.buffer, len(divider.rest)
-        buffer[:start] = divider.rest
-        count = stream.read_into(buffer[start : start + _READ])
-        if not count:
-            return count is None
-        divider.split(buffer[: start + count])
-        return take()
+        buffer = _scratch.buffer
+        while True:
+            start = len(divider.rest)
+            buffer[:start] = divider.rest
+            count = stream.read_into(buffer[start : start + _READ])
+            if not count:
+                return count is None
+            divider.split(buffer[: start + count])
+            if not take():
+                return False
+            if not stream.pending:
+                return True
 
-    await stream.call_while_readable(read)
+    if not stream.pending or read():
+        await stream.call_while_readable(read)
     return bool(count)

@@ -12,9 +12,9 @@ once (a link has one that writes).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -53,6 +53,10 @@ class Secured(trio.abc.Stream):
         )
         self._writing = False
         self._failed: ssl.SSLError | None = None
+        self._over = False  # nothing more can be decrypted
+        self.explain: Callable[[ssl.SSLError], Exception] | None = None
+        """What is to be the cause of an error when reading, instead of TLS's own: a client hears
+        only when it reads what the server thinks of its certificate."""
 
     @property
     def transport_stream(self) -> trio.abc.Stream:
@@ -81,32 +85,65 @@ class Secured(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """b"" also where the other end left without TLS's goodbye: what is carried here has an
         end of its own. Raises trio.BrokenResourceError with an ssl.SSLError as its cause."""
-        while (data := self._decrypted(max_bytes or _READ)) is None:
+        buffer = memoryview(bytearray(max_bytes or _READ))
+        while (count := self._decrypt_into(buffer)) is None:
             await self._fill()
-        return data
+        return bytes(buffer[:count])
 
-    def _decrypted(self, most: int) -> bytes | None:
-        """All that is there; None: nothing yet."""
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Decrypt what is there, as far as `buffer` takes it: how many bytes; 0 at the end; None if
+        nothing is there yet. Raises as `receive_some` does."""
+        count = self._decrypt_into(buffer)
+        if count is not None or not isinstance(self._stream, EagerStream):
+            return count
+        data = self._stream.read_now(_READ)
+        if data is None:
+            return None
+        self._arrived(data)
+        return self._decrypt_into(buffer)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there may be more than the last read took, of which the network tells nothing."""
+        return bool(self._over or self._incoming.pending or self._tls.pending())
+
+    async def call_while_readable(self, call: Callable[[], bool]) -> None:
+        """As of `EagerStream`: it is the network that is readable; see `pending`."""
+        if isinstance(self._stream, EagerStream):
+            await self._stream.call_while_readable(call)
+        else:
+            await self._fill()
+            while call():
+                await self._fill()
+
+    def _decrypt_into(self, buffer: memoryview) -> int | None:
+        """All that is there; None: nothing yet; 0: the end."""
         if self._failed is not None:
-            raise trio.BrokenResourceError("TLS failed") from self._failed
-        records: list[bytes] = []
-        size = 0
+            raise self._broken(self._failed)
+        done = 0
         try:
-            while size < most:
-                record = self._tls.read(min(_RECORD, most - size))
-                if not record:  # the other end's goodbye
-                    return b"".join(records)
-                records.append(record)
-                size += len(record)
+            while done < len(buffer):
+                most = min(_RECORD, len(buffer) - done)
+                count = cast("int", self._tls.read(most, cast("bytearray", buffer[done:])))
+                done += count
+                if not count:
+                    self._over = True
+                    break
         except ssl.SSLWantReadError:
-            pass
+            return done or None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b"".join(records)
+            self._over = True  # the other end's goodbye, or none
         except ssl.SSLError as error:
-            self._failed = error
-            if not records:
-                raise trio.BrokenResourceError("TLS failed") from error
-        return b"".join(records) if records else None
+            self._over, self._failed = True, error
+            if not done:
+                raise self._broken(error)  # noqa: B904 - it has its cause
+        return done
+
+    def _broken(self, error: ssl.SSLError) -> trio.BrokenResourceError:
+        why = error if self.explain is None else self.explain(error)
+        broken = trio.BrokenResourceError("TLS failed" if why is error else str(why))
+        broken.__cause__ = why
+        return broken
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with memoryview(data) as view:
@@ -154,9 +191,11 @@ class Secured(trio.abc.Stream):
             await self._stream.aclose()
 
     async def _fill(self) -> None:
+        self._arrived(await self._stream.receive_some(_READ))
+
+    def _arrived(self, data: bytes | bytearray) -> None:
         if self._outgoing.pending > _MOST_ANSWERS:
             raise trio.BrokenResourceError("the peer makes TLS answer and does not read")
-        data = await self._stream.receive_some(_READ)
         if data:
             self._incoming.write(data)
         else:

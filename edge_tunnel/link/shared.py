@@ -182,12 +182,12 @@ class SharedConnection(trio.abc.Stream):
 
         Returns False if the connection is at its end.
         """
-        if not isinstance(self._stream, EagerStream):
+        if self._prompt is None:
             data = await self.read()
             splitter.feed(data)
             return bool(data)
         try:
-            more = await feed(splitter, self._stream, take)
+            more = await feed(splitter, self._prompt, take)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._has_ended(error)
             raise

@@ -13,7 +13,6 @@ import trio
 from edge_tunnel.config.model import CertificateCriteria, TlsSettings
 from edge_tunnel.errors import ConfigError, LinkLost
 from edge_tunnel.link.handshake import shake_hands
-from edge_tunnel.link.secured import Secured
 from edge_tunnel.link.signatures import signature_of
 from edge_tunnel.link.tls_words import SELF_SIGNED, client_words
 
@@ -80,7 +79,8 @@ class ClientTls:
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return _Explained(secured, host)
+        secured.explain = lambda error: LinkLost(client_words(error, host))
+        return secured
 
     def tolerates(self, error: LinkLost) -> bool:
         """Whether to connect again without verifying: the certificate is self-signed, and that
@@ -90,33 +90,6 @@ class ClientTls:
         return isinstance(cause, ssl.SSLCertVerificationError) and (
             self.settings.allow_self_signed and cause.verify_code == SELF_SIGNED
         )
-
-
-class _Explained(trio.abc.Stream):
-    """A TLS client's stream. What the node thinks of our certificate it hears when it reads."""
-
-    def __init__(self, secured: Secured, host: str) -> None:
-        self._secured = secured
-        self._host = host
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._secured.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._secured.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            return await self._secured.receive_some(max_bytes)
-        except trio.BrokenResourceError as error:
-            cause = error.__cause__
-            if isinstance(cause, ssl.SSLError):
-                why = LinkLost(client_words(cause, self._host))
-                raise trio.BrokenResourceError(str(why)) from why
-            raise
-
-    async def aclose(self) -> None:
-        await self._secured.aclose()
 
 
 def _files(settings: TlsSettings) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class FramedTransport(Transport):
         return self._arrived.next_message()
 
     async def _read(self) -> bool:
-        if isinstance(self._stream, EagerStream):
+        if isinstance(self._stream, (EagerStream, Secured)):
             return await feed(self._arrived, self._stream, self.take_now)
         data = await self._stream.receive_some(_READ)
         with memoryview(self._arrived.rest + data) as whole:

@@ -10,7 +10,9 @@ import trio
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.express import Splitter, pack
 from edge_tunnel.link.scratch import feed
+from edge_tunnel.link.secured import Secured
 from edge_tunnel.protocol.frames import MAX_MESSAGE
+from tests.link.test_secured import contexts
 
 
 @asynccontextmanager
@@ -67,3 +69,32 @@ async def test_the_end() -> None:
             while await feed(splitter, near, lambda: False):
                 pass
             assert splitter.rest == b"\x82\x05he"
+
+
+async def test_the_same_in_tls() -> None:
+    """Messages of all sizes, taken where they arrive; what TLS keeps is not forgotten."""
+    sizes = [1, 100, 16_384, 40_000, MAX_MESSAGE, 3, MAX_MESSAGE, MAX_MESSAGE, 5] * 5
+    wire = b"".join(
+        part for n, size in enumerate(sizes) for part in pack(bytes([n]) * size, masked=False)
+    )
+    client, server = contexts()
+    with trio.fail_after(10):
+        async with connected() as (near, far):
+            secured, ends = Secured(near, client, "node"), Secured(far, server)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ends.handshake)
+                nursery.start_soon(secured.handshake)
+            splitter = Splitter(masked=False)
+            got: list[bytes] = []
+
+            def take() -> bool:
+                got.extend(messages(splitter))
+                return len(got) % 7 != 0 and len(got) < len(sizes)  # it stops now and then
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ends.send_all, wire)
+                while len(got) < len(sizes):
+                    assert await feed(splitter, secured, take)
+            assert got == [bytes([n]) * size for n, size in enumerate(sizes)]
+            await ends.aclose()
+            assert not await feed(splitter, secured, take)
