@@ -67,9 +67,9 @@ async def _carry(remote: StreamOpener, thing: str, service: str, sock: trio.Sock
         await _carry_through(remote, thing, service, sock)
     except Exception:  # noqa: BLE001 - a bug met by one connection is not everybody's end
         _log.exception("%s of %s: internal error", service, thing)
-        reset_socket(sock)
     finally:
-        sock.socket.close()
+        if sock.socket.fileno() != -1:  # or the port was closed while it waited for its tunnel
+            reset_socket(sock)
 
 
 async def _carry_through(
