@@ -9,6 +9,7 @@ from typing import TypeAlias
 import trio
 
 from edge_tunnel.config.model import Service
+from edge_tunnel.edge.connecting import connect
 from edge_tunnel.link.oserrors import in_words, root_cause
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
@@ -34,8 +35,7 @@ async def connect_service(service: Service, timeout: float) -> trio.SocketStream
     """A connection to the service. `timeout` in seconds. Raises Refusal."""
     where = f"{service.host}:{service.port}"
     try:
-        with trio.fail_after(timeout):
-            return await trio.open_tcp_stream(service.host, service.port)
+        return await connect(service.host, service.port, timeout)
     except trio.TooSlowError:
         raise Refusal(Reason.UNREACHABLE, f"{where} did not answer within {timeout:g} s") from None
     except UnicodeError:

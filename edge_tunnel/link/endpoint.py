@@ -33,11 +33,10 @@ from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.streams import StreamEvent, wake_user
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.visit import Visit
-from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.codec import Route, decode, encode, peek
 from edge_tunnel.protocol.frames import (
     Bye,
     Close,
-    Data,
     Detached,
     Drain,
     Frame,
@@ -352,13 +351,13 @@ class Endpoint:
     # -- messages
 
     def _on_message(self, visit: Visit, link: Link, message: bytes) -> None:
-        tunnel_id = peek(message).tunnel
-        if tunnel_id is None:
-            self._on_link_frame(visit, link, _decode(message))
+        head = peek(message)
+        if head.tunnel is None:
+            self._on_link_frame(visit, link, _decode(message, head))
             return
-        tunnel = self.tunnels.get(tunnel_id)
+        tunnel = self.tunnels.get(head.tunnel)
         try:
-            frame = cast("TunnelFrame | StreamFrame", _decode(message))
+            frame = cast("TunnelFrame | StreamFrame", _decode(message, head))
         except RemoteProtocolError as error:
             # the far end's fault, not the link's: others share the link
             if tunnel is not None:
@@ -407,7 +406,8 @@ class Endpoint:
         for event in tunnel.events():
             if isinstance(event, StreamEvent):
                 wake_user(event)
-            self.on_event(tunnel, event)
+            else:
+                self.on_event(tunnel, event)
         if tunnel.closed and self.tunnels.get(tunnel.id) is tunnel:
             del self.tunnels[tunnel.id]
         if self._leaving:
@@ -431,10 +431,10 @@ class Endpoint:
         self.notices.close()
 
 
-def _decode(message: bytes) -> Frame:
+def _decode(message: bytes, head: Route | None = None) -> Frame:
     """The frame, its text for people made fit for a terminal and a log."""
-    frame = decode(message)
-    if isinstance(frame, Data):
+    frame = decode(message, head)
+    if head is not None and head.stream:
         return frame
     # not RESET: its tag may be over the text as it came; the tunnel reads it (`read_text`)
     if isinstance(frame, (Bye, Close, Detached, Unbound)):

@@ -50,6 +50,8 @@ class Notices:
 
     def emit(self, event: str, **data: object) -> None:
         """Something happened."""
+        if not (self._calls or self._channels):
+            return
         notice = Notice(event, time.time(), data)
         for call in self._calls:
             call(notice)

@@ -63,14 +63,16 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     def readable(self) -> None:
         """Look again at what can be read."""
-        self._changed_in.unpark_all()
+        if self._changed_in:  # mostly nobody waits: the sink takes it
+            self._changed_in.unpark_all()
         if self.sink is not None and not soon(self.sink):
             self.sink()
 
     def writable(self) -> None:
         """Look again at what can be written, or whether the stream is accepted or over."""
         self._stopped = self._stopped or self.core.outgoing.state is SendState.STOPPED
-        self._changed_out.unpark_all()
+        if self._changed_out:
+            self._changed_out.unpark_all()
 
     # -- sending
 

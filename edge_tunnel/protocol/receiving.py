@@ -37,6 +37,8 @@ class ReceiveState(enum.Enum):
     DONE = "done"  # the user has read EOF, or wanted no more and END came
     BROKEN = "broken"  # reset
 
+    __hash__ = object.__hash__  # of its own it has one in Python, and the table asks often
+
 
 RECEIVING_TABLE: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
     (ReceiveState.OPEN, "end"): ReceiveState.ENDED,

@@ -30,6 +30,8 @@ class SendState(enum.Enum):
     DONE = "done"  # the far end has delivered END
     BROKEN = "broken"  # reset
 
+    __hash__ = object.__hash__  # of its own it has one in Python, and the table asks often
+
 
 SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
     (SendState.OPEN, "end"): SendState.ENDING,

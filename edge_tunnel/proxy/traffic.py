@@ -143,8 +143,10 @@ class Traffic:
             raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
 
     def _on_tunnel_frame(self, port: Port, head: Head, message: bytes) -> None:
-        frame = decode(message)
-        if isinstance(frame, Attach):
+        frame = decode(message, head)
+        if head.stream:
+            self._on_stream_frame(port, head, frame, message)
+        elif isinstance(frame, Attach):
             if port.role == "edge":
                 raise RemoteProtocolError("Attach from the edge")
             if port.is_hop or self._has_room(port, frame, len(message)):
@@ -159,10 +161,13 @@ class Traffic:
             self._detached(port, frame, message)
         elif isinstance(frame, Grant):
             raise RemoteProtocolError("only a node sends Grant, and to its remote")
-        else:
-            self.lists.passed(port, head)
-            self._count(frame, port)
+        else:  # PROBE or ECHO
             self.routes.forward(head, message, port)
+
+    def _on_stream_frame(self, port: Port, head: Head, frame: Frame, message: bytes) -> None:
+        self.lists.passed(port, head)
+        self._count(frame, port)
+        self.routes.forward(head, message, port)
 
     def hop_greeted(self, port: Port) -> None:
         """A hop that was dialled has been answered: `port.features` are known."""

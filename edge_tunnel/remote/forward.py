@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import trio
 
 from edge_tunnel.errors import TunnelEnded
+from edge_tunnel.link.accepting import serve
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.splice import reset_socket, splice
 from edge_tunnel.link.streams import TunnelStream
@@ -57,7 +58,7 @@ async def forward(
     bound = listeners[0].socket.getsockname()
     remote.notices.emit("listening", host=bound[0], port=bound[1], thing=thing, service=service)
     task_status.started((bound[0], bound[1]))
-    await trio.serve_listeners(partial(_carry, remote, thing, service), listeners)
+    await serve(partial(_carry, remote, thing, service), listeners)
 
 
 async def _carry(remote: StreamOpener, thing: str, service: str, sock: trio.SocketStream) -> None:
@@ -66,7 +67,9 @@ async def _carry(remote: StreamOpener, thing: str, service: str, sock: trio.Sock
         await _carry_through(remote, thing, service, sock)
     except Exception:  # noqa: BLE001 - a bug met by one connection is not everybody's end
         _log.exception("%s of %s: internal error", service, thing)
-        reset_socket(sock)
+    finally:
+        if sock.socket.fileno() != -1:  # or the port was closed while it waited for its tunnel
+            reset_socket(sock)
 
 
 async def _carry_through(

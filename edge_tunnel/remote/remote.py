@@ -102,7 +102,8 @@ class Remote(Endpoint):
         """The tunnel to a service of a thing: the one that is open, or a new one.
 
         A new one that nobody waits for any more - `timeout` is over, or the caller was cancelled -
-        is closed, so that the device does not open it for nobody later.
+        is closed, so that the device does not open it for nobody later. One that is open is
+        returned without a checkpoint: each new connection asks for it.
 
         Raises:
           TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
@@ -112,7 +113,7 @@ class Remote(Endpoint):
         if tunnel is None:
             tunnel = self._new_tunnel(thing, service)
         settled = self._settled.get(tunnel.id)
-        if settled is not None:  # else it ended at once: this node cannot carry it
+        if settled is not None and not settled.is_set():  # None: it ended at once
             await self._wait_for(tunnel, settled, timeout)
         if tunnel.closed:
             raise TunnelEnded(tunnel.closed.reason, tunnel.closed.text)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,8 +25,11 @@ import edge_tunnel
 from edge_tunnel.link import eager
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.traffic import Traffic
 
 TRIPS = 200
+CALLS = 60
 
 
 class Counts(trio.abc.Instrument):
@@ -38,6 +43,9 @@ class Counts(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
         self.of["polls"] += 1
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        self.of["tasks"] += 1
 
 
 class CountedOs:
@@ -75,6 +83,17 @@ async def tunnel(*, encryption: bool) -> AsyncIterator[TunnelStream]:
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             service = await nursery.start(trio.serve_tcp, echo, 0)
+            port = service[0].socket.getsockname()[1]
+            async with opened(port, encryption=encryption) as remote:
+                yield await remote.open_stream("thing", "echo")
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def opened(service: int, *, encryption: bool) -> AsyncIterator[edge_tunnel.Remote]:
+    """A remote, whose node has an edge with this service."""
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
             node = edge_tunnel.Node(
                 edge_tunnel.NodeSettings(name="node"), edge_tunnel.DevelopmentKey("k")
             )
@@ -84,11 +103,7 @@ async def tunnel(*, encryption: bool) -> AsyncIterator[TunnelStream]:
                 servers=(edge_tunnel.Server(host="127.0.0.1", port=port),),
                 app_key=edge_tunnel.Secret("k"),
                 things=("thing",),
-                services=(
-                    edge_tunnel.Service(
-                        name="echo", host="127.0.0.1", port=service[0].socket.getsockname()[1]
-                    ),
-                ),
+                services=(edge_tunnel.Service(name="echo", host="127.0.0.1", port=service),),
                 link=edge_tunnel.LinkSettings(encrypted=False),
             )
             url = f"ws://127.0.0.1:{port}"
@@ -97,7 +112,7 @@ async def tunnel(*, encryption: bool) -> AsyncIterator[TunnelStream]:
                 edge_tunnel.open_remote([url], "k", encryption=encryption) as remote,
             ):
                 await edge.wait_bound()
-                yield await remote.open_stream("thing", "echo")
+                yield remote
             nursery.cancel_scope.cancel()
 
 
@@ -169,3 +184,60 @@ async def test_the_memory_of_large_messages(encryption: bool) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert (peak - before) / MAX_DATA < 48
+
+
+def serve_one_byte(listener: socket.socket) -> None:
+    """Each connection gets back its byte and its end; for a thread."""
+    with contextlib.suppress(OSError):  # the listener is shut down
+        while True:
+            with listener.accept()[0] as connection:
+                connection.sendall(connection.recv(1))
+
+
+def call(address: tuple[str, int], count: int) -> None:
+    """Connect, carry a byte each way and close, so many times; for a thread."""
+    for _ in range(count):
+        with socket.create_connection(address, timeout=30) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(2, socket.MSG_WAITALL) == b"x"  # and the end
+
+
+@pytest.mark.parametrize("encryption", [False, True])
+async def test_a_connection(encryption: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another through a local port; service and caller are threads, and not counted.
+
+    Four frames each way: OPEN and ACCEPT, a byte, END, and the CREDIT that tells of the end. Each
+    is written twice, at an endpoint and at the node, if none finds company; two writes more are
+    those to the local sockets.
+    """
+    counts = Counts()
+    monkeypatch.setattr(eager, "os", CountedOs(counts))
+    passed = Traffic.on_message
+
+    def count(self: Traffic, port: Port, message: bytes) -> None:
+        counts.of["frames"] += 1
+        passed(self, port, message)
+
+    monkeypatch.setattr(Traffic, "on_message", count)
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        thread = threading.Thread(target=serve_one_byte, args=(service,))
+        thread.start()
+        async with (
+            opened(service.getsockname()[1], encryption=encryption) as remote,
+            trio.open_nursery() as nursery,
+        ):
+            address = await nursery.start(remote.forward, "thing", "echo")
+            await trio.to_thread.run_sync(call, address, 20)
+            trio.lowlevel.add_instrument(counts)
+            counts.of.clear()
+            await trio.to_thread.run_sync(call, address, CALLS)
+            trio.lowlevel.remove_instrument(counts)
+            nursery.cancel_scope.cancel()
+        service.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    each = {name: count / CALLS for name, count in counts.of.items()}
+    assert 8 <= each["frames"] < 8.5, each  # the rest measures the path
+    assert each["tasks"] < 6.1, each  # three at each end
+    assert each["turns"] < 43, each  # how the threads meet makes three of them
+    assert each["writes"] < 17, each
+    assert each["reads"] < 17, each

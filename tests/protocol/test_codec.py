@@ -15,9 +15,12 @@ from hypothesis import given
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol import frames
 from edge_tunnel.protocol.codec import (
+    _BY_HAND,
     _MAY_LACK,
     _SPEC,
     Route,
+    _by_hand,
+    _by_spec,
     check_data,
     decode,
     encode,
@@ -84,6 +87,9 @@ def examine(message: bytes) -> None:
         if route.tunnel is not None:
             assert (route.tunnel, route.stream) == (frame[0], frame[1])
         assert (route.kind < FIRST_TUNNEL_KIND) == (route.tunnel is None)
+        assert decode(message, route) == frame
+        if route.kind in _BY_HAND:
+            assert _by_spec(message, route.kind) == frame, "the general way says something else"
     if route.kind == Kind.DATA:
         examine_data(message, route, frame)
 
@@ -202,6 +208,21 @@ def test_data_by_its_head(size: int) -> None:
     """The short way to a DATA message gives the same bytes as the long one."""
     frame = Data(TUNNEL, 2**31, 7, 2**40, bytes(size))
     assert encode_data(encode_head(frame), frame.data) == encode(frame)
+
+
+@given(
+    st.sampled_from(sorted(_BY_HAND)),
+    st.integers(1, 2**32 - 1),
+    st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 300), min_size=3, max_size=3),
+    st.binary(min_size=TAG, max_size=TAG) | st.just(b""),
+)
+def test_by_hand(kind: int, stream: int, numbers: list[int], tag: bytes) -> None:
+    """What every connection sends is not left to the general way, however large its numbers."""
+    cls, count = _BY_HAND[kind]
+    frame = cls(TUNNEL, stream, *numbers[:count], tag or (b"A" if cls is Data else b""))
+    message = encode(frame)
+    assert _by_hand(message, None) == frame
+    examine(message)
 
 
 def test_oversize_is_not_parsed() -> None:

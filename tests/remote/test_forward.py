@@ -70,3 +70,30 @@ async def test_a_bug_met_by_one_connection() -> None:
                     with pytest.raises(trio.BrokenResourceError):
                         await user.receive_some()
             nursery.cancel_scope.cancel()
+
+
+class Waiting:
+    """A remote without a link."""
+
+    notices = Notices()
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+
+    async def open_stream_early(self, _thing: str, _service: str) -> TunnelStream:
+        self.asked.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_port_that_is_closed_before_the_tunnel_is_there() -> None:
+    """Its user sees a reset: the end of a connection would say that the service had no more."""
+    remote = Waiting()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            host, port = await nursery.start(forward, remote, "device", "echo")
+            async with await trio.open_tcp_stream(host, port) as user:
+                await remote.asked.wait()
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
+                    await user.receive_some()
