@@ -49,7 +49,7 @@ async def splice(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_to_tunnel, stream, reader, nursery.cancel_scope)
-            nursery.start_soon(_ToSocket(stream, eager).run, nursery.cancel_scope)
+            await _ToSocket(stream, eager).run(nursery.cancel_scope)
         clean = not nursery.cancel_scope.cancel_called
         if clean:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
