@@ -143,8 +143,8 @@ class DeviceSocket:
         return message
 
     async def _answer_ping(self) -> None:
-        with trio.move_on_after(_ANSWER) as patience:
-            async with self._sending:
+        with trio.move_on_after(_ANSWER) as patience, suppress(SocketEnded):
+            async with self._sending:  # if it has gone, what it said before is still to be read
                 await self._flush_pong()
         if patience.cancelled_caught:
             raise SocketEnded("the device pings, and does not read the answers")
