@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from edge_tunnel.protocol import sealing
 
+
 class CountedAESGCM:
     """AES-GCM that fails when a nonce is used twice with one key, whoever asks for it."""
 

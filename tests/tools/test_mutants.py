@@ -1,4 +1,4 @@
-"""tools/*mutants.py: a bug that fits the code no longer would be found only by whoever plants it."""
+"""tools/*mutants.py: bugs to plant, which have to keep up with the code."""
 
 from __future__ import annotations
 
