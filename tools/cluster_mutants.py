@@ -47,8 +47,8 @@ MUTANTS = {
     ),
     "a deleted row is not written again": Mutant(
         "directory",
-        "        if thing in self._binds:\n            self._unsettled[thing] = None\n        return",
-        "        return",
+        "        if thing in self._binds:\n            self._unsettled[thing] = None\n        ret",
+        "        ret",
     ),
     "a row of an earlier life stays": Mutant(
         "directory", "known.node == self.name and (ours is None or known > ours)", "False"
