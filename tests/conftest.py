@@ -1,4 +1,4 @@
-"""What all tests share: a deadline for each, and endpoints on an in-process cluster."""
+"""What all tests share: hypothesis as CI wants it, and endpoints on an in-process cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edge_tunnel import (
     Edge,
@@ -22,6 +23,16 @@ from edge_tunnel import (
 )
 from edge_tunnel.edge.services import ServiceTarget
 from edge_tunnel.testing.cluster import KEY, Cluster, open_cluster
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    database=None,  # each of its files is a write to the disk
+    suppress_health_check=(HealthCheck.too_slow,),
+)
+settings.load_profile("ci")
 
 
 async def echo(stream: TunnelStream) -> None:

@@ -38,7 +38,7 @@ MUTANTS = {
         "        return [Displaced",
     ),
     "the end of an older claim ends the newer": Mutant(
-        "directory", "known is not None and known <= Claim(epoch, node)", "known is not None"
+        "directory", "if known is None or known > Claim(epoch, node):", "if known is None:"
     ),
     "a lower claim is not answered": Mutant(
         "directory",
@@ -47,8 +47,8 @@ MUTANTS = {
     ),
     "a deleted row is not written again": Mutant(
         "directory",
-        "            if thing in self._binds:\n                self._unsettled[thing] = None\n",
-        "",
+        "        if thing in self._binds:\n            self._unsettled[thing] = None\n        ret",
+        "        ret",
     ),
     "a row of an earlier life stays": Mutant(
         "directory", "known.node == self.name and (ours is None or known > ours)", "False"
@@ -81,8 +81,8 @@ MUTANTS = {
     "epochs are not of fixed width": Mutant("rows", "{claim.epoch:0{_DIGITS}}", "{claim.epoch}"),
     "a snapshot leaves what is gone": Mutant(
         "directory",
-        "        self._claims = {}\n        for thing, known",
-        "        for thing, known",
+        "        self._claims = {}\n        decisions += ",
+        "        decisions += ",
     ),
     "a snapshot does not settle binds": Mutant(
         "directory",

@@ -29,7 +29,7 @@ from edge_tunnel.protocol.listing import Missing
 from edge_tunnel.remote.lists import Lister, Sample, open_lister
 from edge_tunnel.remote.stdio import write_fully
 
-__all__ = ["View", "add_listing", "run_listing", "seconds"]
+__all__ = ["View", "add_listing", "add_named_listing", "run_listing", "seconds"]
 
 _INTERVAL: Final = 2.0
 """Seconds between two samples of --watch."""
@@ -90,6 +90,14 @@ def add_listing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wide", action="store_true", help="all columns, however narrow the terminal is"
     )
+
+
+def add_named_listing(parser: argparse.ArgumentParser, view: View) -> None:
+    """The same for a list of which some names can be asked for."""
+    text = "names with * and ? in them; quote it (all)"
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help=text)
+    add_listing(parser)
+    parser.set_defaults(run=lambda args: run_listing(args, view, args.pattern))
 
 
 def run_listing(args: argparse.Namespace, view: View, pattern: str) -> int:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Final
 
 from edge_tunnel.cli.arguments import Subparsers
-from edge_tunnel.cli.listing import View, add_listing, run_listing, seconds
+from edge_tunnel.cli.listing import View, add_named_listing, seconds
 from edge_tunnel.cli.rates import Rate
 from edge_tunnel.cli.table import UNKNOWN, Column, age, speed
 from edge_tunnel.protocol.listing import NodeRow
 from edge_tunnel.remote.lists import Lister
 
-__all__ = ["VIEW", "add_parser", "run"]
+__all__ = ["VIEW", "add_parser"]
 
 _EXAMPLES: Final = """\
 examples (with EDGE_TUNNEL_PROXY=ws://127.0.0.1:9100 and EDGE_TUNNEL_KEY set):
@@ -39,15 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="List the nodes of the cluster: version, load, and which of them drain.",
         epilog=_EXAMPLES,
     )
-    text = "names with * and ? in them; quote it (all)"
-    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help=text)
-    add_listing(parser)
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """List."""
-    return run_listing(args, VIEW, args.pattern)
+    add_named_listing(parser, VIEW)
 
 
 def _state(row: NodeRow) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Final
 
 from edge_tunnel.cli.arguments import Subparsers
-from edge_tunnel.cli.listing import View, add_listing, run_listing, seconds
+from edge_tunnel.cli.listing import View, add_named_listing, seconds
 from edge_tunnel.cli.rates import Rate
 from edge_tunnel.cli.table import UNKNOWN, Column, age, size, speed
 from edge_tunnel.protocol.listing import ThingRow
 from edge_tunnel.remote.lists import Lister
 
-__all__ = ["VIEW", "add_parser", "run"]
+__all__ = ["VIEW", "add_parser"]
 
 OURS: Final = "edge-tunnel"
 """What a device speaks that has our own edge."""
@@ -52,15 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="List the devices that are bound, at any node of the cluster.",
         epilog=_EXAMPLES,
     )
-    text = "names with * and ? in them; quote it (all)"
-    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help=text)
-    add_listing(parser)
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """List."""
-    return run_listing(args, VIEW, args.pattern)
+    add_named_listing(parser, VIEW)
 
 
 def _cells(row: ThingRow, rate: Rate, now: float) -> list[str]:

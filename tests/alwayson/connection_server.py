@@ -41,6 +41,7 @@ class TunnelSocket:
         self.headers = headers
         self.socket = socket
         self.done = trio.Event()
+        self.pinged = trio.Event()
 
     async def send(self, data: bytes) -> None:
         for text in texts(data):
@@ -186,6 +187,7 @@ class ConnectionServer:
             wire.hold = bool(self.early)
             socket = await request.accept()
             tunnel = TunnelSocket(request.path, headers, socket)
+            tunnel.pinged = wire.pinged
             if self.early:
                 await tunnel.send(self.early)
             self._tunnels[0].send_nowait(tunnel)
@@ -230,6 +232,7 @@ class _Coalescing(trio.abc.Stream):
         self._stream = stream
         self._held = b""
         self.hold = False
+        self.pinged = trio.Event()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.hold:
@@ -242,7 +245,10 @@ class _Coalescing(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        data = await self._stream.receive_some(max_bytes)
+        if data[:1] == b"\x89":  # RFC 6455 section 5.2: final, opcode 9
+            self.pinged.set()
+        return data
 
     async def aclose(self) -> None:
         await self._stream.aclose()

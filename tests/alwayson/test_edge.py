@@ -44,6 +44,7 @@ from edge_tunnel.alwayson.messages import (
     Status,
     Unknown,
 )
+from edge_tunnel.alwayson.text import decode_text
 from edge_tunnel.alwayson.tunnels import CommandToEdge, CompleteTunnel, StartTunnel, service
 from edge_tunnel.edge.alwayson import tunnels
 from edge_tunnel.link.groups import open_plain_nursery
@@ -432,8 +433,12 @@ async def test_a_small_chunksize() -> None:
     async with target(echo) as port, bench(port) as on:
         tunnel = await on.open(port, chunksize=100)
         await tunnel.send(b"x" * 1000)
-        message = await tunnel.socket.get_message()
-        assert 0 < len(message) <= 100
+        came = b""
+        while len(came) < 1000:
+            message = await tunnel.socket.get_message()
+            assert 0 < len(message) <= 100
+            came += decode_text(message)
+        assert came == b"x" * 1000
 
 
 async def test_the_end_of_the_service() -> None:
@@ -533,6 +538,36 @@ async def test_the_users_end_leaves_a_talking_service_in_peace() -> None:
         await tunnel.close()
         await ends.ended.wait()
         assert (ends.how, len(ends.data)) == ("EOF", 100_000)
+
+
+async def test_a_service_that_never_ends_is_not_heard_out() -> None:
+    """A camera, when its user has left: it is cut off after a MiB, not read for ten seconds."""
+    sent, over = 0, trio.Event()
+
+    async def camera(stream: trio.SocketStream) -> None:
+        nonlocal sent
+        try:
+            while True:
+                await stream.send_all(b"y" * 65_536)
+                sent += 65_536
+        except trio.BrokenResourceError:
+            over.set()
+
+    async with target(camera) as port, bench(port) as on:
+        tunnel = await on.open(port)
+        await tunnel.receive(6000)
+        await tunnel.close()
+        await over.wait()
+        assert sent < 64 * 2**20, "more than a MiB and what sockets hold"
+
+
+async def test_a_tunnels_socket_begins_with_a_ping() -> None:
+    """A server of ours waits for a word before it passes on what the user says."""
+    async with target(echo) as port, bench(port) as on:
+        tunnel = await on.open(port)
+        await tunnel.pinged.wait()
+        await tunnel.send(b"x")
+        assert await tunnel.receive(1) == b"x"
 
 
 async def test_complete_tunnel_does_not_overtake_bytes() -> None:

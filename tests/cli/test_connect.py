@@ -16,6 +16,7 @@ import trio
 from edge_tunnel.cli.exits import Exit
 from edge_tunnel.testing import Child, open_relay
 from edge_tunnel.testing.processes import our_command
+from tests.cli.conftest import DEADLINE
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Bench
@@ -162,7 +163,7 @@ async def test_the_live_line_of_a_terminal(running: Bench) -> None:
     )
     os.close(theirs)
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(DEADLINE):
             shown = await _until(ours, "0 streams")
             assert "\r\x1b[Kdevice-7 echo | attached | in 0 B/s out 0 B/s" in shown
             process.send_signal(signal.SIGINT)
@@ -180,7 +181,7 @@ async def test_no_live_line_elsewhere(running: Bench) -> None:
     )
     assert process.stdout is not None and process.stderr is not None
     shown = b""
-    with trio.fail_after(20):
+    with trio.fail_after(DEADLINE):
         while b"listening on 127.0.0.1:" not in shown:
             shown += await process.stdout.receive_some()
         process.terminate()

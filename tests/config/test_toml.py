@@ -110,15 +110,28 @@ configs = st.builds(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(config=configs)
-def test_any_valid_model_survives_toml_and_back(tmp_path: Path, config: EdgeConfig) -> None:
-    """Exactly, to the last bit of every float."""
+def _survives(tmp_path: Path, config: EdgeConfig) -> None:
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config, secrets=True), encoding="utf-8")
     assert load_config(path, environ={}).config == config
+
+
+FEW = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FEW
+@given(config=configs)
+def test_any_valid_model_survives_toml_and_back(tmp_path: Path, config: EdgeConfig) -> None:
+    """Exactly, to the last bit of every float."""
+    _survives(tmp_path, config)
+
+
+@pytest.mark.slow
+@settings(FEW, max_examples=500)
+@given(config=configs)
+def test_many_more_models(tmp_path: Path, config: EdgeConfig) -> None:
+    """The same, more often."""
+    _survives(tmp_path, config)
 
 
 def test_every_field_of_the_model_has_a_key() -> None:

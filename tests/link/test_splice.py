@@ -295,6 +295,7 @@ async def test_leaving_resets() -> None:
         await broken.wait()
 
 
+@pytest.mark.slow
 async def test_bytes_over_cuts() -> None:
     """Both ways at once through real sockets, while links are cut again and again."""
     data = random.Random(3).randbytes(8_000_000)
@@ -333,6 +334,7 @@ async def test_silent_service_is_reset_where_that_is_configured() -> None:
             await read_all(user)
 
 
+@pytest.mark.slow
 async def test_connections_leave_no_socket_behind() -> None:
     """After 200 connections in a row and 200 at once, no file descriptor and no task is left."""
 

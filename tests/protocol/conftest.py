@@ -1,4 +1,4 @@
-"""Hypothesis as CI wants it; and somebody who counts nonces, in every test of this folder."""
+"""Somebody who counts nonces, in every test of this folder."""
 
 from __future__ import annotations
 
@@ -6,19 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import HealthCheck, settings
 
 from edge_tunnel.protocol import sealing
-
-settings.register_profile(
-    "ci",
-    derandomize=True,
-    deadline=None,
-    max_examples=100,
-    database=None,
-    suppress_health_check=(HealthCheck.too_slow,),
-)
-settings.load_profile("ci")
 
 
 class CountedAESGCM:

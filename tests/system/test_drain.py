@@ -33,7 +33,7 @@ async def drain(site: Site, name: str, timeout: float = 10.0) -> float:
     return trio.current_time() - start
 
 
-@pytest.mark.parametrize("remotes", ["a", "b", "abc"])
+@pytest.mark.parametrize("remotes", ["a", "b", pytest.param("abc", marks=pytest.mark.slow)])
 async def test_a_drained_node_is_left_before_it_ends(
     autojump_clock: trio.testing.MockClock, remotes: str
 ) -> None:

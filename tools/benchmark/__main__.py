@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     text = "instead: what N workers of `edge-tunnel proxy` carry, compared with one"
     add("--workers", type=int, metavar="N", help=text)
     add("--rounds", type=int, help="rounds over everything (default 5, quick 3)")
-    add("--seconds", type=float, help="of each measurement (default 1, quick 0.25)")
+    add("--seconds", type=float, help="of each measurement (default 1, quick 0.2)")
     add("--idle", type=int, default=500, help="idle links and streams (500)")
     measures = [*MEASURES, *FRESH]
     add("--only", action="append", choices=measures, metavar="NAME", help=", ".join(measures))
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     there = [name for name in PATHS if name not in PEERS or is_there(PEERS[name])]
     options.rounds = options.rounds or (3 if options.quick else 5)
-    options.seconds = options.seconds or (0.25 if options.quick else 1.0)
+    options.seconds = options.seconds or (0.2 if options.quick else 1.0)
     options.only = options.only or (_QUICK_MEASURES if options.quick else measures)
     options.path = options.path or (_QUICK_PATHS if options.quick else there)
     return options

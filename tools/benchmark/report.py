@@ -55,7 +55,7 @@ def _parts(results: Results, paths: Sequence[str]) -> Iterator[str]:
     yield from _section("Ratios: plain to the others", _ratios(results, paths, "plain"))
     yield from _section("Ratios: sealed to the others", _ratios(results, paths, "sealed"))
     yield from _section("Idle edges, and a node that dies", _single(results))
-    verdicts = [verdict.cells() for verdict in targets(results)]
+    verdicts = [verdict.cells() for verdict in targets(results) if verdict.met is not None]
     yield from _section("Targets", [["target", "wanted", "got", ""], *verdicts])
     yield from _failures(results)
 

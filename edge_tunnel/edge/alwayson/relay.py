@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from edge_tunnel.alwayson.reading import AlwaysOnError
-from edge_tunnel.alwayson.text import ALL_SENT, decode_text, encode_text
+from edge_tunnel.alwayson.text import ALL_SENT, decode_text, texts
 from edge_tunnel.alwayson.tunnels import CANCEL, DISCONNECT
 from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost
@@ -35,6 +36,13 @@ _FAREWELL: Final = 2.0
 _IN_PEACE: Final = 10.0
 """Seconds that a service may go on talking after the user's EOF, to nobody: a socket that is closed
 with unread bytes is reset, and the reset would take along what the service has not read yet."""
+
+_MOST_UNHEARD: Final = 1024 * 1024
+"""Bytes that it may say meanwhile. A camera would never end, and reading ten seconds of it as fast
+as it comes takes a small device's processor from all its other tunnels."""
+
+_READ: Final = 64 * 1024
+"""Bytes of one read of the service: some messages of bulk."""
 
 _TEXT: Final = 300
 _CLOSE_TEXT: Final = 60
@@ -115,6 +123,7 @@ class Relay:
         try:
             with self._scope:
                 async with open_plain_nursery() as nursery:
+                    nursery.start_soon(self._say_here)
                     nursery.start_soon(self._to_server)
                     nursery.start_soon(self._to_service)
                     if self._idle_timeout is not None:
@@ -138,12 +147,19 @@ class Relay:
         with trio.move_on_after(_IN_PEACE):
             try:
                 await self._sock.send_eof()
-                while await self._sock.receive_some():
-                    pass
+                unheard = 0
+                while unheard < _MOST_UNHEARD and (data := await self._sock.receive_some(_READ)):
+                    unheard += len(data)
             except trio.BrokenResourceError:
                 pass
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
         self._sock.socket.close()
+
+    async def _say_here(self) -> None:
+        """A ping, at once: a server that gets a frame of ours knows that our handshake is over. One
+        of ours holds the user's first bytes back until then, since C devices would lose them."""
+        with suppress(LinkLost):
+            await self._web.ping()
 
     # -- the two ways; whichever sees the end first says how it is
 
@@ -151,7 +167,7 @@ class Relay:
         while True:
             with trio.move_on_after(self._read_timeout) as waiting:
                 try:
-                    data = await self._sock.receive_some(self._limit)
+                    data = await self._sock.receive_some(_READ)
                 except trio.BrokenResourceError:
                     self.stop(_RESET)
                     return
@@ -164,7 +180,8 @@ class Relay:
                 return
             self._moved += len(data)
             try:
-                await self._web.send_text(encode_text(data))
+                for text in texts(data, self._limit):
+                    await self._web.send_text(text)
             except LinkLost:
                 return  # the other way knows how it was closed, after what came before that
 

@@ -99,8 +99,8 @@ async def pass_on(hops: Hops, node: str, visitor: Visitor) -> None:
                 await stream.send_all(answer)
                 async with open_plain_nursery() as nursery:
                     nursery.start_soon(_to_node, visitor, transport, nursery.cancel_scope)
-                    await _to_device(transport, stream)
-                    nursery.cancel_scope.cancel()
+                    if await _to_device(transport, stream):
+                        nursery.cancel_scope.cancel()
             return
     raise LinkLost(f"node {node} did not answer")
 
@@ -116,7 +116,13 @@ async def _to_node(visitor: Visitor, transport: Transport, scope: trio.CancelSco
         scope.cancel()
 
 
-async def _to_device(transport: Transport, stream: trio.abc.Stream) -> None:
+async def _to_device(transport: Transport, stream: trio.abc.Stream) -> bool:
+    """True: the node has ended it. False: the device takes no more; what it said before that, and
+    that it is the end, is still passed on."""
     with suppress(LinkLost, RemoteProtocolError):
         while data := await transport.receive():
-            await stream.send_all(data)
+            try:
+                await stream.send_all(data)
+            except trio.BrokenResourceError:
+                return False
+    return True

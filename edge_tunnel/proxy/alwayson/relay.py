@@ -2,7 +2,8 @@
 
 **The beginning.** C devices throw away what comes in one read with the answer to their handshake.
 So nothing is sent before the device has spoken or 250 ms have passed (both SDKs; a server that
-speaks first, as SSH's, costs no wait). A C device opens its socket before it knows whether the
+speaks first, as SSH's, costs no wait). A ping is a word, too: our own edge says it at once, when it
+has reached its service. A C device opens its socket before it knows whether the
 target answers, and says DISCONNECT if it does not: so only after that wait the connection counts as
 made.
 
@@ -15,7 +16,7 @@ after all that came before has been delivered.
 A remote that has no more to send (a half-close) cannot be passed on either. The other way goes on,
 until the device ends it or has been silent for a minute.
 
-Back-pressure is TCP's on the device's side and credit on the other: of each way one message waits
+Back-pressure is TCP's on the device's side and credit on the other: of each way some messages wait
 here, and what the remote has not delivered yet, which is bounded.
 """
 
@@ -27,7 +28,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.alwayson.reading import AlwaysOnError
-from edge_tunnel.alwayson.text import ALL_SENT, MAX_RAW, decode_text, encode_text
+from edge_tunnel.alwayson.text import ALL_SENT, MAX_RAW, decode_text, texts
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.stream import LOW_WATER
@@ -46,6 +47,10 @@ devices do not notice that a target has closed."""
 
 _MOST_KEPT: Final = 1024 * 1024
 """Bytes that came from the device and that the remote has not delivered: 10 MB/s at 100 ms."""
+
+_AT_ONCE: Final = 8 * MAX_RAW
+"""Bytes of one write to the device: a message costs a system call and two turns of the scheduler
+otherwise."""
 
 _LAST_WORDS: Final = 5.0
 """Seconds that what a device sent before its DISCONNECT may take: it comes by another
@@ -140,12 +145,13 @@ class Relay:
     # -- remote to device
 
     async def _to_device(self) -> None:
+        self._socket.on_ping = self._spoken.set
         with trio.move_on_after(HOLD):
             await self._spoken.wait()
         self._accept()
         try:
-            while data := await self._stream.receive_some(MAX_RAW):
-                await self._socket.send(encode_text(data))
+            while data := await self._stream.receive_some(_AT_ONCE):
+                await self._socket.send(*texts(data))
         except trio.BrokenResourceError:
             self._scope.cancel()
             return

@@ -81,6 +81,7 @@ class DeviceSocket:
         self._size = 0
         self._taken = 0
         self._sending = trio.Lock()
+        self.on_ping: Callable[[], None] = lambda: None
         self._pong: Pong | None = None  # to the last ping: one answer does for several
         self._torn = False  # half a frame went out
 
@@ -119,6 +120,7 @@ class DeviceSocket:
             return await self._join(event)
         if isinstance(event, Ping):
             self._pong = event.response()
+            self.on_ping()
             if not self._sending.locked():
                 await self._answer_ping()
         elif isinstance(event, CloseConnection):
@@ -141,19 +143,21 @@ class DeviceSocket:
         return message
 
     async def _answer_ping(self) -> None:
-        with trio.move_on_after(_ANSWER) as patience:
-            async with self._sending:
+        with trio.move_on_after(_ANSWER) as patience, suppress(SocketEnded):
+            async with self._sending:  # if it has gone, what it said before is still to be read
                 await self._flush_pong()
         if patience.cancelled_caught:
             raise SocketEnded("the device pings, and does not read the answers")
 
     # -- sending
 
-    async def send(self, data: str | bytes) -> None:
-        """Send a message in one frame. Raises SocketEnded. Cancelled, it ends the socket."""
-        event: Event = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
+    async def send(self, *messages: str | bytes) -> None:
+        """Send each message in a frame of its own, all of them in one write.
+
+        Raises SocketEnded. Cancelled, it ends the socket.
+        """
         async with self._sending:
-            await self._write(event)
+            await self._write(*map(_message, messages))
             await self._flush_pong()
 
     async def _flush_pong(self) -> None:
@@ -161,12 +165,12 @@ class DeviceSocket:
         if pong is not None:
             await self._write(pong)
 
-    async def _write(self, event: Event) -> None:
+    async def _write(self, *events: Event) -> None:
         if self._torn or self._connection.state is not ConnectionState.OPEN:
             raise SocketEnded("the socket is closed")
         self._torn = True
         try:
-            await self._stream.send_all(self._connection.send(event))
+            await self._stream.send_all(b"".join(map(self._connection.send, events)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise SocketEnded("the connection was lost") from None
         self._torn = False
@@ -183,6 +187,10 @@ class DeviceSocket:
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         await self._stream.send_all(self._connection.send(event))
         await trio.aclose_forcefully(self._stream)
+
+
+def _message(data: str | bytes) -> Event:
+    return TextMessage(data) if isinstance(data, str) else BytesMessage(data)
 
 
 def acknowledging(sock: trio.socket.SocketType | None) -> Callable[[], None]:

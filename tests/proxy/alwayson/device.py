@@ -332,6 +332,8 @@ class Device:
         except Refused as refused:
             self.refused.append(refused.status)
             return
+        if self.style == "ours":
+            await socket.ping()
         if target is None:
             await self._flood(asked.tid, "DISCONNECT")
         else:

@@ -51,6 +51,24 @@ async def test_a_server_that_speaks_first_costs_no_wait(
         assert await all_of(stream) == b"hello from the device"
 
 
+async def test_a_device_that_pings_costs_no_wait(autojump_clock: trio.testing.MockClock) -> None:
+    """Our own edge: its service is reached, and its handshake over, when it opens the socket."""
+    came = trio.Event()
+
+    async def listener(stream: WireStream) -> None:
+        await stream.receive_some()
+        came.set()
+        await trio.sleep_forever()
+
+    async with open_stage() as (stage, remote):
+        await stage.bound(THING, style="ours", targets={22: listener})
+        began = trio.current_time()
+        early = await remote.open_stream_early(THING, "ssh")
+        await early.send_all(b"GET /")
+        await came.wait()
+        assert trio.current_time() - began < 0.2
+
+
 async def test_the_first_bytes_are_held(autojump_clock: trio.testing.MockClock) -> None:
     """A C device throws away what comes in one read with the 101 (the double asserts it); so what
     the remote sent early waits for 250 ms of virtual time, and is complete then."""
