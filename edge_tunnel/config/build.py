@@ -102,7 +102,7 @@ def build(built: Built, *, incomplete: bool) -> EdgeConfig | None:
         app_key=app_key,
         things=things,
         services=services,
-        link=LinkSettings(**built.group("link")),
+        link=_link(built),
         tls=_tls(built),
         http_proxy=_http_proxy(built),
         tunnel=TunnelSettings(**built.group("tunnel")),
@@ -162,6 +162,14 @@ def _complete(built: Built, section: Section, *targets: str) -> bool:
         if target not in section.wrong:
             built.complain(section.offset, section.path, f"has no {target}", f"add {target}")
     return not missing
+
+
+def _link(built: Built) -> LinkSettings:
+    fields = built.group("link")
+    if "ping_interval" in fields and "idle_ping_interval" not in fields:
+        fields["idle_ping_interval"] = fields["ping_interval"]  # who sets the one means both
+        built.origins["link.idle_ping_interval"] = built.origins["link.ping_interval"]
+    return LinkSettings(**fields)
 
 
 def _tls(built: Built) -> TlsSettings:

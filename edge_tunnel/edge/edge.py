@@ -100,6 +100,7 @@ class Edge(Endpoint):
     """One device. Use `open_edge`."""
 
     role = "edge"
+    is_pinged = True
 
     def __init__(
         self,
@@ -293,6 +294,7 @@ class Edge(Endpoint):
         if refused is not None:
             _refuse(link, frame, refused)
         self.tell(tunnel)
+        link.hurry()
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         if isinstance(event, StreamOpened):
@@ -469,6 +471,7 @@ def _settings(config: EdgeConfig) -> EndpointSettings:
         key=config.app_key.reveal(),
         greeting_timeout=link.connect_timeout,
         ping_interval=link.ping_interval,
+        idle_ping_interval=link.resting_ping_interval,
         ping_timeout=link.ping_timeout,
         retry_interval=link.retry_interval,
         retries=link.retries,
