@@ -12,6 +12,7 @@ from typing import Any
 from edge_tunnel.config.credentials import Chosen
 from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.model import (
+    PING,
     CertificateCriteria,
     EdgeConfig,
     HttpProxy,
@@ -166,8 +167,8 @@ def _complete(built: Built, section: Section, *targets: str) -> bool:
 
 def _link(built: Built) -> LinkSettings:
     fields = built.group("link")
-    if "ping_interval" in fields and "idle_ping_interval" not in fields:
-        fields["idle_ping_interval"] = fields["ping_interval"]  # who sets the one means both
+    if fields.get("ping_interval") == PING and "idle_ping_interval" not in fields:
+        fields["idle_ping_interval"] = PING  # who writes it down means it, also where it rests
         built.origins["link.idle_ping_interval"] = built.origins["link.ping_interval"]
     return LinkSettings(**fields)
 

@@ -55,9 +55,12 @@ def rhythms(silence: float, ping: float, idle: float, longest: float) -> tuple[R
     return tight, _within(silence + idle - ping, idle, longest)
 
 
-def _within(silence: float, ping: float, longest: float) -> Rhythm:
-    silence = max(min(silence, longest), _SHORTEST)
-    return Rhythm(min(ping, silence / 2) if ping else math.inf, silence)
+def _within(asked: float, ping: float, longest: float) -> Rhythm:
+    silence = max(min(asked, longest), _SHORTEST)
+    if not ping:
+        return Rhythm(math.inf, silence)
+    in_time = silence >= asked and ping < silence
+    return Rhythm(ping if in_time else min(ping, silence / 2), silence)
 
 
 class Look(NamedTuple):
