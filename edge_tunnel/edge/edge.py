@@ -121,6 +121,7 @@ class Edge(Endpoint):
         self._bind_epoch = int(time.time() * 1000)
         self._bound: set[str] = set()
         self._streams_opened = 0
+        self._reconfigured = trio.Event()
         self._alwayson = AlwaysOnSide(
             config, self._offered, self.notices, nursery, self._on_bound_elsewhere
         )
@@ -359,8 +360,11 @@ class Edge(Endpoint):
         """Close tunnels that are idle for longer than the configuration allows."""
         watch = IdleWatch(0)
         while True:
-            watch.timeout = self.config.tunnel.idle_timeout or math.inf
-            await trio.sleep(min(watch.timeout / 4, _IDLE_CHECK))
+            limit = self.config.tunnel.idle_timeout
+            watch.timeout = math.inf if limit is None else limit
+            # without a limit there is nothing to look at, and no reason to wake a device
+            with trio.move_on_after(math.inf if limit is None else min(limit / 4, _IDLE_CHECK)):
+                await self._reconfigured.wait()
             totals = {each.id: each.received + each.sent for each in self.tunnels.values()}
             for idle in watch.check(trio.current_time(), totals):
                 text = f"no byte for {watch.timeout:g} s (tunnel.idle_timeout)"
@@ -382,6 +386,8 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
+        self._reconfigured.set()
+        self._reconfigured = trio.Event()
         self._alwayson.configure(config)
         self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
