@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
-from edge_tunnel.edge.alwayson.side import ALWAYSON, AlwaysOnSide, spoken
+from edge_tunnel.edge.alwayson.choice import ALWAYSON, spoken
 from edge_tunnel.edge.encryption import why_not_sealed
 from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
@@ -62,6 +62,9 @@ from edge_tunnel.protocol.tunnel import (
     TunnelDetached,
 )
 from edge_tunnel.reasons import Reason
+
+if TYPE_CHECKING:
+    from edge_tunnel.edge.alwayson.side import AlwaysOnSide
 
 __all__ = ["Edge", "EdgeStatistics", "open_edge"]
 
@@ -122,9 +125,7 @@ class Edge(Endpoint):
         self._bound: set[str] = set()
         self._streams_opened = 0
         self._reconfigured = trio.Event()
-        self._alwayson = AlwaysOnSide(
-            config, self._offered, self.notices, nursery, self._on_bound_elsewhere
-        )
+        self._alwayson: AlwaysOnSide | None = None  # a server has spoken AlwaysOn
 
     # -- for applications
 
@@ -139,13 +140,14 @@ class Edge(Endpoint):
 
     def statistics(self) -> EdgeStatistics:
         """A snapshot of this moment."""
-        plain = self._alwayson.tunnels
+        plain = None if self._alwayson is None else self._alwayson.tunnels
+        streams = sum(len(tunnel.streams) for tunnel in self.tunnels.values())
         return EdgeStatistics(
             url=self.url,
             bound=tuple(sorted(self._bound)),
-            tunnels=len(self.tunnels) + len(plain),
-            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()) + plain.relayed,
-            streams_opened=self._streams_opened + plain.opened,
+            tunnels=len(self.tunnels) + (0 if plain is None else len(plain)),
+            streams=streams + (0 if plain is None else plain.relayed),
+            streams_opened=self._streams_opened + (0 if plain is None else plain.opened),
         )
 
     async def wait_bound(self) -> None:
@@ -165,17 +167,28 @@ class Edge(Endpoint):
             self._bound.clear()
             self.begin(visit, None, ALWAYSON)
 
+        if self._alwayson is None:
+            self._alwayson = self._make_alwayson_side()
         try:
             await self._alwayson.speak(transport, on_linked)
         finally:
             self._bound.clear()
+
+    def _make_alwayson_side(self) -> AlwaysOnSide:
+        # here: it is a MiB, and most devices never meet such a server
+        from edge_tunnel.edge.alwayson.side import AlwaysOnSide  # noqa: PLC0415
+
+        return AlwaysOnSide(
+            self.config, self._offered, self.notices, self._nursery, self._on_bound_elsewhere
+        )
 
     def _on_bound_elsewhere(self, thing: str) -> None:
         self._bound.add(thing)
         self.notices.emit("bound", thing=thing, url=self.url, fingerprint=self.fingerprint)
 
     async def say_goodbye(self) -> None:
-        await self._alwayson.say_goodbye()
+        if self._alwayson is not None:
+            await self._alwayson.say_goodbye()
         await super().say_goodbye()
 
     # -- binding
@@ -388,7 +401,8 @@ class Edge(Endpoint):
         self.config, old = config, self.config
         self._reconfigured.set()
         self._reconfigured = trio.Event()
-        self._alwayson.configure(config)
+        if self._alwayson is not None:
+            self._alwayson.configure(config)
         self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)

@@ -21,11 +21,13 @@ _MARK = "SHA256:"
 class Identity:
     """A device's private key."""
 
-    def __init__(self, key: ciphers.Ed25519PrivateKey | None = None) -> None:
-        """A new one, if `key` is left out."""
+    def __init__(
+        self, key: ciphers.Ed25519PrivateKey | bytes | None = None, public: bytes = b""
+    ) -> None:
+        """A new one, if `key` is left out. `public`: see `known`."""
         key = ciphers.Ed25519PrivateKey.generate() if key is None else key
-        self._private: ciphers.Ed25519PrivateKey | bytes = key  # or its PEM, until it is used
-        self.public = key.public_key().public_bytes_raw()
+        self._private = key  # or its PEM, until it is used
+        self.public = public or self._key.public_key().public_bytes_raw()
         """The public half, 32 bytes."""
 
     def __repr__(self) -> str:
@@ -43,26 +45,18 @@ class Identity:
     @property
     def _key(self) -> ciphers.Ed25519PrivateKey:
         if isinstance(self._private, bytes):
-            self._private = self.from_pem(self._private)._key
+            self._private = _key_of(self._private)
         return self._private
 
     @classmethod
     def known(cls, public: bytes, pem: bytes) -> Identity:
         """Of a PEM that was read, and checked, elsewhere: it is not looked at before it is used."""
-        identity = cls.__new__(cls)
-        identity._private, identity.public = pem, public
-        return identity
+        return cls(pem, public)
 
     @classmethod
     def from_pem(cls, text: bytes) -> Identity:
         """Raises ValueError: this is no Ed25519 private key in PEM without a passphrase."""
-        try:
-            key = ciphers.serialization.load_pem_private_key(text, password=None)
-        except (TypeError, ciphers.UnsupportedAlgorithm):  # the former: it has a passphrase
-            raise ValueError("the key cannot be used") from None
-        if not isinstance(key, ciphers.Ed25519PrivateKey):
-            raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
-        return cls(key)
+        return cls(_key_of(text))
 
     def to_pem(self) -> bytes:
         """PKCS #8, without a passphrase: as ``openssl genpkey -algorithm ed25519`` writes it."""
@@ -71,6 +65,16 @@ class Identity:
             ciphers.serialization.PrivateFormat.PKCS8,
             ciphers.serialization.NoEncryption(),
         )
+
+
+def _key_of(pem: bytes) -> ciphers.Ed25519PrivateKey:
+    try:
+        key = ciphers.serialization.load_pem_private_key(pem, password=None)
+    except (TypeError, ciphers.UnsupportedAlgorithm):  # the former: it has a passphrase
+        raise ValueError("the key cannot be used") from None
+    if not isinstance(key, ciphers.Ed25519PrivateKey):
+        raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
+    return key
 
 
 def fingerprint_of(public: bytes) -> str:
