@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -24,6 +23,7 @@ from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
+from edge_tunnel.edge.statistics import EdgeStatistics
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
@@ -83,20 +83,6 @@ be beaten, or there would soon be no number left to bind with."""
 _REBIND_DELAY: Final = 60.0
 """Seconds until a thing that another edge took over is bound again. Two devices with one name
 would otherwise throw each other out without end; but if the other one leaves, we must come back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeStatistics:
-    """A snapshot."""
-
-    url: str | None
-    """Where the link goes; None: there is none at the moment."""
-
-    bound: tuple[str, ...]
-    tunnels: int
-    streams: int
-    streams_opened: int
-    """Streams ever."""
 
 
 class Edge(Endpoint):
