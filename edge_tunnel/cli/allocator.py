@@ -24,9 +24,11 @@ _KEPT: Final = 16 * 1024 * 1024
 def keep_freed_memory() -> bool:
     """Returns whether this C library could be told (glibc can)."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        library = ctypes.CDLL(None)
+        mallopt, trim = library.mallopt, library.malloc_trim
     except (AttributeError, OSError, TypeError):
         return False
+    trim(0)  # what the start has left behind nobody needs again: the better part of a MiB
     # blocks of this size come from the heap, and are not given back one by one either
     settings = ((_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _KEPT // 64), (_MMAP_THRESHOLD, _KEPT // 16))
     told = [mallopt(parameter, value) == 1 for parameter, value in settings]

@@ -17,7 +17,8 @@ from edge_tunnel.cli.reload import open_reload
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.config import EdgeConfig, Severity, load_config
 from edge_tunnel.edge.edge import open_edge
-from edge_tunnel.edge.identity_file import identity_path, load_identity
+from edge_tunnel.edge.identity_file import identity_path, load_identity_aside
+from edge_tunnel.protocol.identity import Identity
 
 __all__ = ["add_parser", "run"]
 
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         if finding.severity is Severity.WARNING:
             _log.warning("%s", finding)
     keep_freed_memory()
-    trio.run(_serve, _with_options(loaded.config, args), args)
+    identity = load_identity_aside(identity_path(args.config, loaded.config.identity_file))
+    trio.run(_serve, _with_options(loaded.config, args), args, identity)
     return Exit.DONE
 
 
@@ -86,8 +88,7 @@ def _with_options(config: EdgeConfig, args: argparse.Namespace) -> EdgeConfig:
     return dataclasses.replace(config, protocol=args.protocol) if args.protocol else config
 
 
-async def _serve(config: EdgeConfig, args: argparse.Namespace) -> None:
-    identity = load_identity(identity_path(args.config, config.identity_file))
+async def _serve(config: EdgeConfig, args: argparse.Namespace, identity: Identity) -> None:
     async with (
         open_stop(with_stdin=args.exit_with_stdin, with_hangup=False) as stop,
         open_reporter(as_json=args.json, on_broken=stop.set) as reporter,

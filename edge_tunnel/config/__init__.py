@@ -9,7 +9,11 @@ Three steps, one after the other, and none of them raises on bad input::
 `load_config` and `load_proxy_config` raise once, at the end, with everything that was found.
 """
 
-from edge_tunnel.config.audit import AuditSettings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.findings import ConfigFileError, Finding, Severity
 from edge_tunnel.config.load import Inspection, LoadedConfig, inspect_config, load_config
@@ -23,22 +27,25 @@ from edge_tunnel.config.model import (
     TlsSettings,
     TunnelSettings,
 )
-from edge_tunnel.config.node_tls import NodeTls
 from edge_tunnel.config.origins import Origin, OriginKind
-from edge_tunnel.config.proxy import (
-    LISTEN_SCHEMES,
-    ClusterSettings,
-    ListenAddress,
-    NodeLimits,
-    ProxyConfig,
-    ProxyInspection,
-    inspect_proxy_config,
-    load_proxy_config,
-)
-from edge_tunnel.config.proxy_access import AccessSettings
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.config.settings import Setting
-from edge_tunnel.config.toml_writer import to_toml
+
+if TYPE_CHECKING:
+    from edge_tunnel.config.audit import AuditSettings
+    from edge_tunnel.config.node_tls import NodeTls
+    from edge_tunnel.config.proxy import (
+        LISTEN_SCHEMES,
+        ClusterSettings,
+        ListenAddress,
+        NodeLimits,
+        ProxyConfig,
+        ProxyInspection,
+        inspect_proxy_config,
+        load_proxy_config,
+    )
+    from edge_tunnel.config.proxy_access import AccessSettings
+    from edge_tunnel.config.toml_writer import to_toml
 
 __all__ = [
     "LISTEN_SCHEMES",
@@ -75,3 +82,32 @@ __all__ = [
     "load_proxy_config",
     "to_toml",
 ]
+
+_PLACES: Final = {
+    "AccessSettings": "proxy_access",
+    "AuditSettings": "audit",
+    "NodeTls": "node_tls",
+    "to_toml": "toml_writer",
+    **dict.fromkeys(
+        (
+            "LISTEN_SCHEMES",
+            "ClusterSettings",
+            "ListenAddress",
+            "NodeLimits",
+            "ProxyConfig",
+            "ProxyInspection",
+            "inspect_proxy_config",
+            "load_proxy_config",
+        ),
+        "proxy",
+    ),
+}
+"""What a device never uses: more than a MiB with what it imports."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -12,6 +12,7 @@ from typing import Any
 from edge_tunnel.config.credentials import Chosen
 from edge_tunnel.config.findings import Findings
 from edge_tunnel.config.model import (
+    PING,
     CertificateCriteria,
     EdgeConfig,
     HttpProxy,
@@ -102,7 +103,7 @@ def build(built: Built, *, incomplete: bool) -> EdgeConfig | None:
         app_key=app_key,
         things=things,
         services=services,
-        link=LinkSettings(**built.group("link")),
+        link=_link(built),
         tls=_tls(built),
         http_proxy=_http_proxy(built),
         tunnel=TunnelSettings(**built.group("tunnel")),
@@ -162,6 +163,14 @@ def _complete(built: Built, section: Section, *targets: str) -> bool:
         if target not in section.wrong:
             built.complain(section.offset, section.path, f"has no {target}", f"add {target}")
     return not missing
+
+
+def _link(built: Built) -> LinkSettings:
+    fields = built.group("link")
+    if fields.get("ping_interval") == PING and "idle_ping_interval" not in fields:
+        fields["idle_ping_interval"] = PING  # who writes it down means it, also where it rests
+        built.origins["link.idle_ping_interval"] = built.origins["link.ping_interval"]
+    return LinkSettings(**fields)
 
 
 def _tls(built: Built) -> TlsSettings:

@@ -16,7 +16,8 @@ seconds; EMS does not look at it, so that one file can serve both::
         "identity_file": "identity.pem",     // who this device is; made at the first start
         "appKey_file": "appKey",             // in place of appKey, relative to this file
         "ping_interval": 5,                  // wins over ws_connection.ping_rate
-        "ping_timeout": 10                   // wins over ws_connection.pingpong_timeout
+        "ping_timeout": 10,                  // wins over ws_connection.pingpong_timeout
+        "idle_ping_interval": 20             // where no tunnel is; ping_interval if that is set
     }
 """
 
@@ -194,6 +195,7 @@ _OWN = (
     # For a file that EMS reads as well: ours win over ws_connection's, which EMS obeys.
     _own("ping_interval", Duration(scale=1, low=0.1), "own.ping_interval"),
     _own("ping_timeout", Duration(scale=1, low=0.1), "own.ping_timeout"),
+    _own("idle_ping_interval", Duration(scale=1, low=0.1), "link.idle_ping_interval"),
     _service("name", Text()),
     _service("host", Host()),
     _service("port", _PORT),

@@ -11,19 +11,19 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from edge_tunnel.config.changes import Changes, changes
 from edge_tunnel.config.model import EdgeConfig, Service
-from edge_tunnel.edge.alwayson.side import ALWAYSON, AlwaysOnSide, spoken
+from edge_tunnel.edge.alwayson.choice import ALWAYSON, spoken
 from edge_tunnel.edge.encryption import why_not_sealed
 from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
+from edge_tunnel.edge.statistics import EdgeStatistics
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
@@ -63,6 +63,9 @@ from edge_tunnel.protocol.tunnel import (
 )
 from edge_tunnel.reasons import Reason
 
+if TYPE_CHECKING:
+    from edge_tunnel.edge.alwayson.side import AlwaysOnSide
+
 __all__ = ["Edge", "EdgeStatistics", "open_edge"]
 
 _log = logging.getLogger("edge_tunnel.edge")
@@ -82,24 +85,11 @@ _REBIND_DELAY: Final = 60.0
 would otherwise throw each other out without end; but if the other one leaves, we must come back."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EdgeStatistics:
-    """A snapshot."""
-
-    url: str | None
-    """Where the link goes; None: there is none at the moment."""
-
-    bound: tuple[str, ...]
-    tunnels: int
-    streams: int
-    streams_opened: int
-    """Streams ever."""
-
-
 class Edge(Endpoint):
     """One device. Use `open_edge`."""
 
     role = "edge"
+    is_pinged = True
 
     def __init__(
         self,
@@ -120,9 +110,8 @@ class Edge(Endpoint):
         self._bind_epoch = int(time.time() * 1000)
         self._bound: set[str] = set()
         self._streams_opened = 0
-        self._alwayson = AlwaysOnSide(
-            config, self._offered, self.notices, nursery, self._on_bound_elsewhere
-        )
+        self._reconfigured = trio.Event()
+        self._alwayson: AlwaysOnSide | None = None  # a server has spoken AlwaysOn
 
     # -- for applications
 
@@ -137,13 +126,14 @@ class Edge(Endpoint):
 
     def statistics(self) -> EdgeStatistics:
         """A snapshot of this moment."""
-        plain = self._alwayson.tunnels
+        plain = None if self._alwayson is None else self._alwayson.tunnels
+        streams = sum(len(tunnel.streams) for tunnel in self.tunnels.values())
         return EdgeStatistics(
             url=self.url,
             bound=tuple(sorted(self._bound)),
-            tunnels=len(self.tunnels) + len(plain),
-            streams=sum(len(tunnel.streams) for tunnel in self.tunnels.values()) + plain.relayed,
-            streams_opened=self._streams_opened + plain.opened,
+            tunnels=len(self.tunnels) + (0 if plain is None else len(plain)),
+            streams=streams + (0 if plain is None else plain.relayed),
+            streams_opened=self._streams_opened + (0 if plain is None else plain.opened),
         )
 
     async def wait_bound(self) -> None:
@@ -163,17 +153,28 @@ class Edge(Endpoint):
             self._bound.clear()
             self.begin(visit, None, ALWAYSON)
 
+        if self._alwayson is None:
+            self._alwayson = self._make_alwayson_side()
         try:
             await self._alwayson.speak(transport, on_linked)
         finally:
             self._bound.clear()
+
+    def _make_alwayson_side(self) -> AlwaysOnSide:
+        # here: it is a MiB, and most devices never meet such a server
+        from edge_tunnel.edge.alwayson.side import AlwaysOnSide  # noqa: PLC0415
+
+        return AlwaysOnSide(
+            self.config, self._offered, self.notices, self._nursery, self._on_bound_elsewhere
+        )
 
     def _on_bound_elsewhere(self, thing: str) -> None:
         self._bound.add(thing)
         self.notices.emit("bound", thing=thing, url=self.url, fingerprint=self.fingerprint)
 
     async def say_goodbye(self) -> None:
-        await self._alwayson.say_goodbye()
+        if self._alwayson is not None:
+            await self._alwayson.say_goodbye()
         await super().say_goodbye()
 
     # -- binding
@@ -293,6 +294,7 @@ class Edge(Endpoint):
         if refused is not None:
             _refuse(link, frame, refused)
         self.tell(tunnel)
+        link.hurry()
 
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         if isinstance(event, StreamOpened):
@@ -357,8 +359,11 @@ class Edge(Endpoint):
         """Close tunnels that are idle for longer than the configuration allows."""
         watch = IdleWatch(0)
         while True:
-            watch.timeout = self.config.tunnel.idle_timeout or math.inf
-            await trio.sleep(min(watch.timeout / 4, _IDLE_CHECK))
+            limit = self.config.tunnel.idle_timeout
+            watch.timeout = math.inf if limit is None else limit
+            # without a limit there is nothing to look at, and no reason to wake a device
+            with trio.move_on_after(math.inf if limit is None else min(limit / 4, _IDLE_CHECK)):
+                await self._reconfigured.wait()
             totals = {each.id: each.received + each.sent for each in self.tunnels.values()}
             for idle in watch.check(trio.current_time(), totals):
                 text = f"no byte for {watch.timeout:g} s (tunnel.idle_timeout)"
@@ -380,7 +385,10 @@ class Edge(Endpoint):
             self.reconnect(_settings(config), self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
-        self._alwayson.configure(config)
+        self._reconfigured.set()
+        self._reconfigured = trio.Event()
+        if self._alwayson is not None:
+            self._alwayson.configure(config)
         self._tell_offer(self._bound & set(config.things))
         for tunnel in list(self.tunnels.values()):
             self._adopt(tunnel)
@@ -469,6 +477,7 @@ def _settings(config: EdgeConfig) -> EndpointSettings:
         key=config.app_key.reveal(),
         greeting_timeout=link.connect_timeout,
         ping_interval=link.ping_interval,
+        idle_ping_interval=link.resting_ping_interval,
         ping_timeout=link.ping_timeout,
         retry_interval=link.retry_interval,
         retries=link.retries,

@@ -53,11 +53,13 @@ from edge_tunnel.protocol.greeting import (
     FEATURES,
     NEWEST,
     OLDEST,
+    PINGS,
     RESUMING,
     SOFTWARE,
     SUBPROTOCOL,
     common_features,
 )
+from edge_tunnel.protocol.keepalive import Rhythm
 from edge_tunnel.protocol.tunnel import (
     Event,
     Tunnel,
@@ -90,6 +92,9 @@ class EndpointSettings:
     key: str = field(repr=False)
     greeting_timeout: float = 10.0
     ping_interval: float = 5.0
+    idle_ping_interval: float | None = None
+    """Where no tunnel uses the link, and the node pings; None: as `ping_interval`."""
+
     ping_timeout: float = 10.0
     retry_interval: float = 10.0
     retries: int | None = None
@@ -98,11 +103,24 @@ class EndpointSettings:
     first_delay: float = 0.0
     """The first attempt waits a random part of this."""
 
+    @property
+    def tight(self) -> Rhythm:
+        """Of a link that a tunnel uses."""
+        return Rhythm(self.ping_interval, self.ping_interval + self.ping_timeout)
+
+    @property
+    def resting(self) -> Rhythm:
+        """Of a link that none uses."""
+        interval = self.idle_ping_interval or self.ping_interval
+        return Rhythm(interval, interval + self.ping_timeout)
+
 
 class Endpoint:
     """One end: its link of the moment and its tunnels. Subclasses are the roles."""
 
     role = ""
+    is_pinged = False
+    """Whether it leaves the pings to its node, if that knows how: each costs one wake-up then."""
 
     def __init__(self, settings: EndpointSettings, dial: Dial) -> None:
         self.settings = settings
@@ -233,14 +251,9 @@ class Endpoint:
     async def speak(self, visit: Visit, transport: Transport) -> None:
         """Greet, and run one link until it is lost. Always raises."""
         welcome = await self._greet(transport, visit.url)
-        settings = self.settings
-        link = visit.link = Link(
-            transport,
-            silence=settings.ping_interval + settings.ping_timeout,
-            ping_interval=settings.ping_interval,
-        )
         visit.node = welcome.node
         self.features = common_features(welcome)
+        link = visit.link = self._link_on(transport)
         self.begin(visit, link, SUBPROTOCOL)
         self._note(visit, welcome.notice)
         try:
@@ -248,6 +261,22 @@ class Endpoint:
             await link.run(partial(self._on_message, visit, link))
         finally:  # `say_goodbye` waits for it
             link.over.set()
+
+    def _link_on(self, transport: Transport) -> Link:
+        tight, resting = self.settings.tight, self.settings.resting
+        if PINGS not in self.features:
+            return Link(transport, silence=tight.silence, ping_interval=tight.interval)
+        link = Link(
+            transport,
+            silence=tight.silence,
+            ping_interval=tight.of_pinged.interval,
+            resting=resting.of_pinged,
+        )
+        link.is_used = partial(self._uses, link)
+        return link
+
+    def _uses(self, link: Link) -> bool:
+        return any(tunnel.uses(link.outlet) for tunnel in self.tunnels.values())
 
     def begin(self, visit: Visit, link: Link | None, protocol: str) -> None:
         """This is the link of the moment from here on; one that is still up is left.
@@ -265,7 +294,7 @@ class Endpoint:
 
     async def _greet(self, transport: Transport, url: str) -> Welcome:
         settings = self.settings
-        silence = settings.ping_interval + settings.ping_timeout
+        ping = settings.tight.interval if self.is_pinged else 0.0
         hello = Hello(
             OLDEST,
             NEWEST,
@@ -273,8 +302,10 @@ class Endpoint:
             SOFTWARE,
             settings.key,
             self._instance,
-            int(silence * 1000),
+            int(settings.tight.silence * 1000),
             (*FEATURES, RESUMING) if self.tunnels else FEATURES,
+            int(ping * 1000),
+            int(settings.resting.interval * 1000),
         )
         try:
             with trio.fail_after(settings.greeting_timeout):
@@ -332,7 +363,7 @@ class Endpoint:
         if not self._leaving or self.link is None or not self.is_settled():
             return
         for link in self._leaving:
-            if not any(tunnel.uses(link.outlet) for tunnel in self.tunnels.values()):
+            if not self._uses(link):
                 link.end(Reason.DONE, "went to another node")
 
     def _on_drain(self, visit: Visit, frame: Drain) -> None:
@@ -378,7 +409,7 @@ class Endpoint:
 
     def _on_link_frame(self, visit: Visit, link: Link, frame: Frame) -> None:
         if isinstance(frame, Ping):
-            link.outlet.push(encode(Pong(frame.nonce)))
+            link.answer(frame)
         elif isinstance(frame, Drain):
             self._on_drain(visit, frame)
         elif isinstance(frame, Bye):

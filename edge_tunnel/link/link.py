@@ -8,8 +8,9 @@ Three rules, each reproduced as a real hazard of the stack (DESIGN.md section 4)
    transport; so no application can hold up the frames of another, and reading never waits for
    writing.
 3. Liveness is inbound silence. "I sent something lately" proves nothing: a peer that stopped
-   reading still takes bytes for a while. An endpoint pings with our own PING frame, ahead of data;
-   WebSocket pings deadlock the library under two-way bulk traffic.
+   reading still takes bytes for a while. A ping is our own PING frame, ahead of data; WebSocket
+   pings deadlock the library under two-way bulk traffic. When to ping, and when a link is over, is
+   decided by `protocol.keepalive`; a node looks after all its links with one task (rounds.py).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import trio
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.batch import batch
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.rounds import Rounds
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.writer import Writer
 from edge_tunnel.protocol.codec import encode
-from edge_tunnel.protocol.frames import Bye, Ping
+from edge_tunnel.protocol.frames import Bye, Ping, Pong
+from edge_tunnel.protocol.keepalive import KeepAlive, Rhythm
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.reasons import Reason
 
@@ -36,9 +39,6 @@ _TURN: Final = 64
 """Messages that the reader takes before it lets the others have a turn: one read from a socket may
 hold 10,000 of the smallest, and a peer that floods would hold up all other links for as long as
 they take (seconds, measured with tools/attack on a busy machine)."""
-
-_GRACE: Final = 1.03
-"""Parts of the silence after which the link is really ended; see `_read_messages`."""
 
 FAREWELL_TIMEOUT: Final = 2.0
 """Seconds that BYE may take to get out before the link is simply cut."""
@@ -52,22 +52,32 @@ class Link:
         transport: Transport,
         *,
         silence: float,
-        ping_interval: float | None = None,
+        ping_interval: float = math.inf,
+        resting: Rhythm | None = None,
         outlet: Outlet | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
-        """`silence`: seconds without a message that end the link.
+        """A link. `run` it.
 
-        `ping_interval`: seconds after which a quiet link is pinged (endpoints); None: never
-        (nodes: their endpoints announced how quiet they may be).
-
-        `outlet`: what waits to be sent already, if something does.
+        Args:
+          transport: greeted; the caller closes it.
+          silence: seconds without a message that end the link.
+          ping_interval: seconds after which a quiet link is pinged; infinite: the other end does
+            it, and announced how quiet it may be.
+          resting: the same two while nothing uses the link; see `is_used`.
+          outlet: what waits to be sent already, if something does.
+          rounds: looks after the link if it runs; else the link does it itself.
         """
         self.transport = transport
         self.outlet = Outlet() if outlet is None else outlet
         self.last_received = trio.current_time()
-        self._silence = silence
-        self._ping_interval = ping_interval
-        self._last_ping = self.last_received
+        tight = Rhythm(ping_interval, silence)
+        self._keep_alive = KeepAlive(self.last_received, tight, resting or tight)
+        self.is_used: Callable[[], bool] = _always
+        """Whether it may not rest. Whoever changes that to yes says `hurry`."""
+
+        self._rounds = rounds
+        self._sleep: trio.CancelScope | None = None  # of our own watch
         self._pings = 0
         self._problem = "the farewell could not be sent in time"
         self._scope = trio.CancelScope()
@@ -88,11 +98,12 @@ class Link:
             with self._scope:
                 async with open_plain_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    if self._ping_interval is not None:
-                        nursery.start_soon(self._keep_alive, self._ping_interval)
+                    self._begin_watch(nursery)
                     await self._read(on_message)
             raise LinkLost(self._problem)
         finally:
+            if self._rounds is not None:
+                self._rounds.leave(self)
             self.over.set()
 
     def end(self, reason: Reason, text: str = "", retry_after: float = 0.0) -> None:
@@ -103,7 +114,46 @@ class Link:
             self._scope.deadline = trio.current_time() + FAREWELL_TIMEOUT
             self.outlet.push(farewell)
 
-    # -- the three tasks; whichever sees the end first says why and ends them all
+    # -- liveness
+
+    def hurry(self) -> None:
+        """It begins to be used: look at it now."""
+        if self._sleep is not None:
+            self._sleep.cancel()
+        elif self._rounds is not None:
+            self._rounds.due(self, trio.current_time())
+
+    def answer(self, ping: Ping) -> None:
+        """Say PONG."""
+        self.outlet.push(encode(Pong(ping.nonce)))
+        if self._sleep is not None:  # so that a link that is only pinged wakes nobody else
+            now = trio.current_time()
+            self._sleep.deadline = self._keep_alive.next(self.last_received, now)
+
+    def check(self, now: float) -> float:
+        """Ping it or end it, if that is due; returns when to look again."""
+        used = self.is_used()
+        look = self._keep_alive.look(now, self.last_received, self._writer.last_sent, used=used)
+        if look.silent is not None:
+            self._over(f"silent for {look.silent:g} s")
+        elif look.ping:
+            self._pings += 1
+            self.outlet.push(encode(Ping(self._pings)))
+        return look.again
+
+    def _begin_watch(self, nursery: trio.Nursery) -> None:
+        if self._rounds is None or not self._rounds.running:
+            nursery.start_soon(self._watch)
+        else:
+            self._rounds.due(self, self.check(trio.current_time()))
+
+    async def _watch(self) -> None:
+        while True:
+            again = self.check(trio.current_time())
+            with trio.CancelScope(deadline=again) as self._sleep:
+                await trio.sleep_forever()
+
+    # -- the tasks; whichever sees the end first says why and ends them all
 
     def _over(self, problem: str) -> None:
         if not self._scope.cancel_called:
@@ -111,48 +161,32 @@ class Link:
             self._scope.cancel()
 
     async def _read(self, on_message: Callable[[bytes], None]) -> None:
-        with trio.CancelScope() as scope:
-            try:
-                await self._read_messages(on_message, scope)
-            except LinkLost as error:
-                self._over(str(error))
-            except RemoteProtocolError as error:
-                self.end(Reason.PROTOCOL_ERROR, str(error))
-                scope.deadline = math.inf
-                await trio.sleep_forever()  # the writer says BYE and ends the link
-        if scope.cancelled_caught:
-            self._over(f"silent for {self._silence:g} s")
+        try:
+            await self._read_messages(on_message)
+        except LinkLost as error:
+            self._over(str(error))
+        except RemoteProtocolError as error:
+            self.end(Reason.PROTOCOL_ERROR, str(error))
+            await trio.sleep_forever()  # the writer says BYE and ends the link
 
-    async def _read_messages(
-        self, on_message: Callable[[bytes], None], scope: trio.CancelScope
-    ) -> None:
+    async def _read_messages(self, on_message: Callable[[bytes], None]) -> None:
         def take_now() -> bool:
-            return self._take(self.transport.receive_now(), on_message, scope) < _TURN
+            return self._take(self.transport.receive_now(), on_message) < _TURN
 
-        self._heard(scope)
         self.transport.take_now = take_now
         taken = 0
         while True:
             message = await self.transport.receive()
-            taken += self._take(message, on_message, scope)
+            taken += self._take(message, on_message)
             if taken >= _TURN:
                 taken = 0
                 await trio.lowlevel.checkpoint()
 
-    def _heard(self, scope: trio.CancelScope) -> None:
-        # moved only now and then: a deadline is a heap entry, and bulk is many messages; so
-        # the link gets a little more, and never less: its next ping may be due just then
-        if not 1 <= (scope.deadline - self.last_received) / self._silence <= _GRACE:
-            scope.deadline = self.last_received + _GRACE * self._silence
-
-    def _take(
-        self, message: bytes | None, on_message: Callable[[bytes], None], scope: trio.CancelScope
-    ) -> int:
+    def _take(self, message: bytes | None, on_message: Callable[[bytes], None]) -> int:
         """Hand on a message, and those that arrived with it, but not too many. Returns how many."""
         if message is None:
             return 0
         self.last_received = trio.current_time()
-        self._heard(scope)
         taken = 0
         with batch():
             while message is not None:
@@ -168,15 +202,6 @@ class Link:
         except LinkLost as error:
             self._over(str(error))
 
-    async def _keep_alive(self, interval: float) -> None:
-        while True:
-            quiet_since = self._quiet_since()
-            due = max(quiet_since, self._last_ping) + interval
-            await trio.sleep_until(due)
-            if self._quiet_since() == quiet_since:
-                self._last_ping = trio.current_time()
-                self._pings += 1
-                self.outlet.push(encode(Ping(self._pings)))
 
-    def _quiet_since(self) -> float:
-        return min(self.last_received, self._writer.last_sent)
+def _always() -> bool:
+    return True

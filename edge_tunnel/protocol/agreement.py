@@ -25,11 +25,8 @@ import hashlib
 import secrets
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from edge_tunnel.errors import RemoteProtocolError
+from edge_tunnel.protocol import ciphers
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Attach, Attached
 from edge_tunnel.protocol.identity import Identity, verifies
@@ -60,7 +57,7 @@ class RemoteAgreement:
     """The side that offers."""
 
     def __init__(self) -> None:
-        self._private = X25519PrivateKey.generate()
+        self._private = ciphers.X25519PrivateKey.generate()
         self._share = self._private.public_key().public_bytes_raw()
         self.secret = b""
         """Empty until the first answer."""
@@ -98,7 +95,7 @@ class EdgeAgreement:
 
     def __init__(self, identity: Identity, opening: Attach) -> None:
         """Raises RemoteProtocolError: the remote's share is not one."""
-        private = X25519PrivateKey.generate()
+        private = ciphers.X25519PrivateKey.generate()
         self._identity = identity
         self._share = private.public_key().public_bytes_raw()
         self.far_share = opening.offer[:32]
@@ -123,9 +120,9 @@ def _salt(tunnel: bytes, remote: bytes, edge: bytes, identity: bytes) -> bytes:
     return hashlib.sha256(tunnel + remote + edge + identity).digest()
 
 
-def _secret(private: X25519PrivateKey, far_share: bytes, salt: bytes) -> bytes:
+def _secret(private: ciphers.X25519PrivateKey, far_share: bytes, salt: bytes) -> bytes:
     try:
-        shared = private.exchange(X25519PublicKey.from_public_bytes(far_share))
+        shared = private.exchange(ciphers.X25519PublicKey.from_public_bytes(far_share))
     except ValueError:  # a point that gives zero, whatever the private key is
         raise RemoteProtocolError("the key that was offered cannot be used") from None
     return _derive(shared, salt, b"secret")
@@ -139,4 +136,4 @@ def _signed(asked: Attach, frame: Attached) -> bytes:
 
 
 def _derive(key: bytes, salt: bytes, what: bytes) -> bytes:
-    return HKDF(SHA256(), 32, salt, _LABEL + what).derive(key)
+    return ciphers.HKDF(ciphers.SHA256(), 32, salt, _LABEL + what).derive(key)

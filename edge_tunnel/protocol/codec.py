@@ -217,7 +217,10 @@ _OF_TUNNEL: Final[tuple[Check, ...]] = (_id, _tunnel_itself, _number)
 _OF_STREAM: Final[tuple[Check, ...]] = (_id, _stream, _number)
 
 _SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
-    Kind.HELLO: (Hello, (_number, _number, _name, _name, _text, _id, _number, _names)),
+    Kind.HELLO: (
+        Hello,
+        (_number, _number, _name, _name, _text, _id, _number, _names, _number, _number),
+    ),
     Kind.WELCOME: (Welcome, (_number, _name, _name, _names, _text)),
     Kind.BYE: (Bye, (_number, _text, _number)),
     Kind.PING: (Ping, (_number,)),
@@ -262,7 +265,9 @@ _MAY_LACK: Final = (_offer, _answer, _tag, _fingerprint)
 """Fields that only devices with an identity have, most of them those of sealed tunnels: last ones;
 where they are not in the message they are empty in the frame."""
 
-_LAST_MAY_LACK: Final = frozenset(cls for cls, checks in _SPEC.values() if checks[-1] in _MAY_LACK)
+_LACKING: Final = {Hello: 2} | {cls: 1 for cls, checks in _SPEC.values() if checks[-1] in _MAY_LACK}
+"""How many of the last fields a message may lack: all of them, if the first of them says nothing.
+HELLO's are about who pings."""
 
 # -- codec -----------------------------------------------------------------------------------------
 
@@ -270,7 +275,8 @@ _LAST_MAY_LACK: Final = frozenset(cls for cls, checks in _SPEC.values() if check
 def encode(frame: Frame) -> bytes:
     """The message that carries `frame`."""
     cls = type(frame)
-    fields = frame[:-1] if cls in _LAST_MAY_LACK and not frame[-1] else frame
+    lacking = _LACKING.get(cls)
+    fields = frame[:-lacking] if lacking and not frame[-lacking] else frame
     # a text may quote a file name or an error of the system that is not UTF-8
     message = msgpack.packb((_KIND_OF[cls], *fields), unicode_errors="replace")
     return cast("bytes", message)
@@ -308,8 +314,8 @@ def decode(message: bytes, head: Route | None = None) -> Frame:
 def _by_spec(message: bytes, kind: int) -> Frame:
     cls, checks = _SPEC[kind]
     count = (message[0] & 0x0F) - 1
-    if count == len(checks) - 1 and cls in _LAST_MAY_LACK:
-        checks = checks[:-1]
+    if count == len(checks) - (lacking := _LACKING.get(cls, 0)):
+        checks = checks[: len(checks) - lacking]
     if count < len(checks) or (count > len(checks) and cls not in _GROWING):
         raise RemoteProtocolError(f"{cls.__name__} has {len(checks)} fields, this one {count}")
     fields = _unpack(message, longest=_LONGEST.get(cls, _MAX_NAMES))

@@ -130,6 +130,11 @@ class Hello(NamedTuple):
     instance: bytes
     silence_ms: int
     features: tuple[str, ...]
+    ping_ms: int = 0
+    """Quiet for so long, the node shall ping while a tunnel is attached; 0: it shall not ping."""
+
+    idle_ms: int = 0
+    """The same while none is."""
 
     def __repr__(self) -> str:
         return f"Hello({self.role} {self.software}, {self.oldest}..{self.newest}, key hidden)"

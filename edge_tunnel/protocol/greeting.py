@@ -20,6 +20,7 @@ __all__ = [
     "OLDEST",
     "PASSES",
     "PASSING",
+    "PINGS",
     "RESUMING",
     "ROLES",
     "SEALED",
@@ -28,6 +29,7 @@ __all__ = [
     "VERSION",
     "agree",
     "common_features",
+    "wants_pings",
 ]
 
 VERSION: Final = "0.1.0"
@@ -39,12 +41,14 @@ OLDEST: Final = 1
 NEWEST: Final = 1
 SEALED: Final = "sealed"
 PASSES: Final = "passes"
-FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS, PASSES)
+PINGS: Final = "pings"
+FEATURES: Final[tuple[str, ...]] = ("drain", "grants", SEALED, "services", LISTS, PASSES, PINGS)
 """Optional features that this version can negotiate.
 
 drain: a node may send DRAIN. grants: a node may send GRANT to a remote. sealed: an endpoint can
 read the frames of sealed tunnels, a node passes them on. services: a node may send SERVICES to an
-edge. lists: a node answers ASK, and takes OFFER. passes: a node takes passed connections.
+edge. lists: a node answers ASK, and takes OFFER. passes: a node takes passed connections. pings: a
+node pings an endpoint that asks for it in HELLO (see `wants_pings`).
 """
 
 PASSING: Final = "passing"
@@ -68,8 +72,14 @@ def agree(hello: Hello | Join, node: str) -> Welcome | Bye:
         )
     if isinstance(hello, Hello) and hello.role not in ROLES:
         return _bye(Reason.PROTOCOL_ERROR, f"unknown role {hello.role!r}")
-    common = tuple(feature for feature in hello.features if feature in FEATURES)
+    unasked = () if wants_pings(hello) else (PINGS,)
+    common = tuple(each for each in hello.features if each in FEATURES and each not in unasked)
     return Welcome(min(hello.newest, NEWEST), node, SOFTWARE, common, "")
+
+
+def wants_pings(hello: Hello | Join) -> bool:
+    """Whether the endpoint leaves the pings to its node, if the node can."""
+    return isinstance(hello, Hello) and PINGS in hello.features and hello.ping_ms > 0
 
 
 def common_features(greeting: Hello | Join | Welcome) -> frozenset[str]:

@@ -11,9 +11,7 @@ import base64
 import binascii
 import hashlib
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from edge_tunnel.protocol import ciphers
 
 __all__ = ["Identity", "fingerprint_of", "is_fingerprint", "verifies"]
 
@@ -23,10 +21,13 @@ _MARK = "SHA256:"
 class Identity:
     """A device's private key."""
 
-    def __init__(self, key: Ed25519PrivateKey | None = None) -> None:
-        """A new one, if `key` is left out."""
-        self._key = Ed25519PrivateKey.generate() if key is None else key
-        self.public = self._key.public_key().public_bytes_raw()
+    def __init__(
+        self, key: ciphers.Ed25519PrivateKey | bytes | None = None, public: bytes = b""
+    ) -> None:
+        """A new one, if `key` is left out. `public`: see `known`."""
+        key = ciphers.Ed25519PrivateKey.generate() if key is None else key
+        self._private = key  # or its PEM, until it is used
+        self.public = public or self._key.public_key().public_bytes_raw()
         """The public half, 32 bytes."""
 
     def __repr__(self) -> str:
@@ -41,24 +42,39 @@ class Identity:
         """The signature, 64 bytes."""
         return self._key.sign(text)
 
+    @property
+    def _key(self) -> ciphers.Ed25519PrivateKey:
+        if isinstance(self._private, bytes):
+            self._private = _key_of(self._private)
+        return self._private
+
+    @classmethod
+    def known(cls, public: bytes, pem: bytes) -> Identity:
+        """Of a PEM that was read, and checked, elsewhere: it is not looked at before it is used."""
+        return cls(pem, public)
+
     @classmethod
     def from_pem(cls, text: bytes) -> Identity:
         """Raises ValueError: this is no Ed25519 private key in PEM without a passphrase."""
-        try:
-            key = serialization.load_pem_private_key(text, password=None)
-        except (TypeError, UnsupportedAlgorithm):  # the former: it has a passphrase
-            raise ValueError("the key cannot be used") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
-        return cls(key)
+        return cls(_key_of(text))
 
     def to_pem(self) -> bytes:
         """PKCS #8, without a passphrase: as ``openssl genpkey -algorithm ed25519`` writes it."""
         return self._key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            ciphers.serialization.Encoding.PEM,
+            ciphers.serialization.PrivateFormat.PKCS8,
+            ciphers.serialization.NoEncryption(),
         )
+
+
+def _key_of(pem: bytes) -> ciphers.Ed25519PrivateKey:
+    try:
+        key = ciphers.serialization.load_pem_private_key(pem, password=None)
+    except (TypeError, ciphers.UnsupportedAlgorithm):  # the former: it has a passphrase
+        raise ValueError("the key cannot be used") from None
+    if not isinstance(key, ciphers.Ed25519PrivateKey):
+        raise ValueError("the key is not an Ed25519 key")  # noqa: TRY004 - of its content
+    return key
 
 
 def fingerprint_of(public: bytes) -> str:
@@ -83,7 +99,7 @@ def is_fingerprint(text: str) -> bool:
 def verifies(public: bytes, signature: bytes, text: bytes) -> bool:
     """Whether the holder of the private half signed `text`."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
-    except (InvalidSignature, ValueError):
+        ciphers.Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
+    except (ciphers.InvalidSignature, ValueError):
         return False
     return True

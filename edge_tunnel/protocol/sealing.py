@@ -27,10 +27,8 @@ from __future__ import annotations
 import struct
 from typing import Final, TypeAlias
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol import ciphers
 from edge_tunnel.protocol.codec import encode, encode_data, encode_head
 from edge_tunnel.protocol.frames import (
     MAX_DATA,
@@ -63,7 +61,7 @@ class Sealer:
     """Seals what one end sends in one epoch."""
 
     def __init__(self, key: bytes) -> None:
-        self._aead = AESGCM(key)
+        self._aead = ciphers.AESGCM(key)
         self._count = 0
         self._ends: dict[int, int] = {}  # stream -> the offset from which it may go on
         self._newest = 0
@@ -115,7 +113,7 @@ class Opener:
     """Opens what the other end sends in one epoch."""
 
     def __init__(self, key: bytes) -> None:
-        self._aead = AESGCM(key)
+        self._aead = ciphers.AESGCM(key)
         self._count = 0
         self.used = False
         """Something opened: the other end has the keys."""
@@ -133,7 +131,7 @@ class Opener:
                 opened = self._open_tagged(frame)
             else:
                 return frame
-        except InvalidTag:
+        except ciphers.InvalidTag:
             kind = type(frame).__name__
             raise RemoteProtocolError(f"a frame was changed on its way ({kind})") from None
         self.used = True

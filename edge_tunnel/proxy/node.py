@@ -20,11 +20,13 @@ from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.rounds import Rounds
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import encode
-from edge_tunnel.protocol.frames import Bye, Drain, clip
-from edge_tunnel.protocol.greeting import VERSION, common_features
+from edge_tunnel.protocol.frames import Bye, Drain, Hello, clip
+from edge_tunnel.protocol.greeting import VERSION, common_features, wants_pings
+from edge_tunnel.protocol.keepalive import rhythms
 from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
 from edge_tunnel.proxy.alwayson.upgrade import is_tunnel
 from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
@@ -48,9 +50,6 @@ from edge_tunnel.reasons import Reason
 __all__ = ["Node", "NodeSettings"]
 
 _log = logging.getLogger("edge_tunnel.proxy")
-
-_SHORTEST_SILENCE: Final = 1.0
-"""Seconds; below it a busy node would take itself for a dead network."""
 
 _DRAIN_BATCH: Final = (100, 0.1)
 """Links that are asked to go, and seconds until the next are: 1,000 links a second is what the
@@ -104,6 +103,7 @@ class Node:
         self.admission = self._reception.admission
         self.alwayson = None if settings.alwayson is None else AlwaysOnDoor(self, settings.alwayson)
         self._links: dict[Link, Port] = {}
+        self._rounds = Rounds()
         self.strangers = Strangers(
             settings.max_unauthenticated,
             settings.max_unauthenticated_per_source,
@@ -285,10 +285,10 @@ class Node:
         hello, principal = greeted_as
         if stranger is not None:
             stranger.leave()
-        asked = min(hello.silence_ms / 1000, self.settings.max_silence)
-        link = Link(transport, silence=max(asked, _SHORTEST_SILENCE))
+        link = self._link_on(transport, hello)
         port = Port(hello.role, transport.peer, link.outlet, principal, common_features(hello))
-        port.end, port.protocol = link.end, protocol
+        port.end, port.protocol, port.wanted = link.end, protocol, link.hurry
+        link.is_used = lambda: bool(port.routes)
         self._links[link] = port
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
@@ -301,12 +301,25 @@ class Node:
             self.traffic.lost(port, reason)
             self.traffic.recording.link_closed(port, reason)
 
+    def _link_on(self, transport: Transport, hello: Hello) -> Link:
+        ping = hello.ping_ms if wants_pings(hello) else 0
+        silence, longest = hello.silence_ms / 1000, self.settings.max_silence
+        tight, resting = rhythms(silence, ping / 1000, hello.idle_ms / 1000, longest)
+        return Link(
+            transport,
+            silence=tight.silence,
+            ping_interval=tight.interval,
+            resting=resting,
+            rounds=self._rounds,
+        )
+
     # -- rights
 
     async def watch_rights(self) -> None:
         """End tunnels whose time is over; `serve` does it."""
         async with open_plain_nursery() as nursery:
             nursery.start_soon(self.authority.run)
+            nursery.start_soon(self._rounds.run)
             if self.alwayson is not None and not self.alwayson.running:
                 nursery.start_soon(self.alwayson.run)
             while True:

@@ -23,7 +23,7 @@ class Port:
 
     __slots__ = (
         "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "protocol",
-        "role", "routes", "since", "software", "waiting",
+        "role", "routes", "since", "software", "waiting", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -54,8 +54,11 @@ class Port:
         """What the endpoint itself speaks; empty: what the node speaks."""
 
         self.since = time.time()
-        self.end: Callable[[Reason, str, float], object] = lambda _reason, _text, _retry: None
+        self.end: Callable[[Reason, str, float], object] = _nobody_told
         """End the link: the reason, a text for its user, and seconds to stay away."""
+
+        self.wanted: Callable[[], object] = _nobody_told
+        """A first tunnel begins to use it."""
 
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
@@ -76,3 +79,7 @@ class Port:
     def send(self, frame: Frame) -> None:
         """Send a control frame."""
         self.outlet.push(encode(frame))
+
+
+def _nobody_told(*_: object) -> None:
+    return None

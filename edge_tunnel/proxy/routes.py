@@ -187,6 +187,8 @@ class Routes:
         self._by_thing.setdefault(route.thing, set()).add(route)
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
         remote.routes.add(route)
+        if not edge.routes:
+            edge.wanted()
         edge.routes.add(route)
         edge.outlet.push(message)
 

@@ -127,6 +127,8 @@ class Traffic:
             port.send(Pong(frame.nonce))
             for attach, refusal in self.waiting.expired(port, trio.current_time()):
                 self._refuse(port, attach, refusal)
+        elif isinstance(frame, Pong):
+            pass  # the link has noted that something came
         elif isinstance(frame, Bye):
             raise LinkLost(frame.text or Reason.of(frame.reason).text)
         elif isinstance(frame, Bind) and port.role == "edge":
@@ -139,7 +141,7 @@ class Traffic:
             self.lists.asked(port, frame)
         elif isinstance(frame, Page) and port.is_hop:
             self.lists.answered(port, frame)
-        elif not (isinstance(frame, Pong) and port.is_hop):
+        else:
             raise RemoteProtocolError(f"{type(frame).__name__} from the {port.role}")
 
     def _on_tunnel_frame(self, port: Port, head: Head, message: bytes) -> None:

@@ -14,6 +14,7 @@ from edge_tunnel import (
     Edge,
     EdgeConfig,
     LinkLost,
+    LinkSettings,
     Reason,
     Secret,
     Server,
@@ -77,10 +78,10 @@ async def greeted(links: trio.MemoryReceiveChannel[NodeEnd]) -> NodeEnd:
 
 @asynccontextmanager
 async def links_of_an_edge(
-    *things: str,
+    *things: str, config: EdgeConfig = CONFIG
 ) -> AsyncIterator[tuple[Edge, trio.MemoryReceiveChannel[NodeEnd]]]:
     """An edge, and the links that it dials."""
-    config = dataclasses.replace(CONFIG, things=things or CONFIG.things)
+    config = dataclasses.replace(config, things=things or config.things)
     give, links = trio.open_memory_channel[NodeEnd](10)
 
     @asynccontextmanager
@@ -241,3 +242,105 @@ async def test_a_bug_met_by_one_stream(
             stream = await bench.remote.open_stream("device", "echo")
             await stream.send_all(b"x")
             assert await stream.receive_some() == b"x"
+
+
+# -- who pings
+
+CALM = Welcome(1, "node", "test/1", ("pings",), "")
+
+
+@asynccontextmanager
+async def kept_alive(
+    welcome: Welcome,
+    link: LinkSettings = LinkSettings(),  # noqa: B008 - frozen
+) -> AsyncIterator[tuple[Edge, NodeEnd, Hello]]:
+    """An edge that is bound, and what it asked for."""
+    config = dataclasses.replace(CONFIG, link=link)
+    async with links_of_an_edge(config=config) as (edge, links):
+        node = await links.receive()
+        hello = await node.hear()
+        assert isinstance(hello, Hello)
+        await node.say(welcome)
+        assert isinstance(await node.hear(), Bind)
+        yield edge, node, hello
+
+
+@pytest.mark.parametrize(
+    ("link", "asked"),
+    [
+        (LinkSettings(), (15_000, 5_000, 20_000)),
+        (LinkSettings(idle_ping_interval=7), (15_000, 5_000, 7_000)),
+        (LinkSettings(ping_interval=55), (65_000, 55_000, 55_000)),
+        (LinkSettings(ping_interval=1, ping_timeout=2), (3_000, 1_000, 1_000)),
+    ],
+)
+async def test_what_an_edge_asks_its_node_for(
+    link: LinkSettings, asked: tuple[int, int, int], autojump_clock: trio.testing.MockClock
+) -> None:
+    """Seldom where no tunnel is, unless its user has said how often."""
+    async with kept_alive(CALM, link) as (_, _, hello):
+        assert "pings" in hello.features
+        assert (hello.silence_ms, hello.ping_ms, hello.idle_ms) == asked
+
+
+async def test_an_older_node_is_pinged(autojump_clock: trio.testing.MockClock) -> None:
+    """Every 5 s, as it was told; and its silence is noticed."""
+    async with kept_alive(Welcome(1, "node", "test/1", (), "")) as (edge, node, _):
+        for number in range(1, 4):
+            start = trio.current_time()
+            assert await node.hear() == Ping(number)
+            assert trio.current_time() - start == pytest.approx(5)
+            await node.say(Pong(number))
+        assert edge.link is not None
+        await trio.sleep(14.9)
+        assert edge.link is not None
+        await trio.sleep(0.7)
+        assert edge.link is None
+
+
+class Times(trio.abc.Instrument):
+    """When any task had a turn."""
+
+    def __init__(self) -> None:
+        self.seen: set[float] = set()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        self.seen.add(trio.current_time())
+
+
+async def test_an_edge_only_answers_where_its_node_pings(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One wake-up for each keep-alive: no timer of its own runs out between two of them."""
+    async with kept_alive(CALM) as (_, node, _):
+        times = Times()
+        start = trio.current_time()
+        trio.lowlevel.add_instrument(times)
+        for number in range(1, 21):
+            await trio.sleep_until(start + 20 * number)
+            await node.say(Ping(number))
+            assert await node.hear() == Pong(number)
+        trio.lowlevel.remove_instrument(times)
+        assert times.seen - {start} == {start + 20 * number for number in range(1, 21)}
+
+
+async def test_an_edge_asks_a_node_that_forgets_to_ping(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Late, but before the silence is over; and who answers has not died."""
+    async with kept_alive(CALM) as (edge, node, _):
+        for number in range(1, 4):
+            start = trio.current_time()
+            assert await node.hear() == Ping(number)
+            assert trio.current_time() - start == pytest.approx(25)
+            await node.say(Pong(number))
+        assert edge.link is not None
+
+
+async def test_a_node_that_dies_without_a_word(autojump_clock: trio.testing.MockClock) -> None:
+    """After 30 s where no tunnel is."""
+    async with kept_alive(CALM) as (edge, _, _):
+        await trio.sleep(29.9)
+        assert edge.link is not None
+        await trio.sleep(1.2)
+        assert edge.link is None

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_tunnel import ConfigError, Identity, load_identity
-from edge_tunnel.edge.identity_file import identity_path
+from edge_tunnel.edge.identity_file import identity_path, load_identity_aside
+from edge_tunnel.protocol.identity import verifies
 
 
 def test_it_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -82,3 +83,26 @@ def test_another_process_was_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "link", link)
     assert load_identity(file).public == faster.public
     assert file.read_bytes() == faster.to_pem()
+
+
+def test_aside(tmp_path: Path) -> None:
+    """The process that made or read it is gone, and it is the same, and can sign."""
+    file = tmp_path / "id.pem"
+    made = load_identity_aside(file)
+    assert made.public == load_identity_aside(file).public == load_identity(file).public
+    assert verifies(made.public, made.sign(b"text"), b"text")
+    assert made.to_pem() == file.read_bytes()
+
+
+def test_aside_where_it_cannot_be_kept(tmp_path: Path) -> None:
+    """It lasts as long as this process, not as the one that made it."""
+    identity = load_identity_aside(tmp_path / "nowhere" / "id.pem")
+    assert verifies(identity.public, identity.sign(b"text"), b"text")
+
+
+def test_aside_and_broken(tmp_path: Path) -> None:
+    """The same line as anywhere."""
+    file = tmp_path / "id.pem"
+    file.write_text("hello")
+    with pytest.raises(ConfigError, match=r"id\.pem: holds no Ed25519"):
+        load_identity_aside(file)

@@ -16,7 +16,7 @@ from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol import frames
 from edge_tunnel.protocol.codec import (
     _BY_HAND,
-    _MAY_LACK,
+    _LACKING,
     _SPEC,
     Route,
     _by_hand,
@@ -109,8 +109,10 @@ def test_golden(vector: dict[str, Any]) -> None:
     message = bytes.fromhex(vector["message"])
     frame = decode(message)
     fields = {name: plain(value) for name, value in zip(frame._fields, frame, strict=True)}
-    if _SPEC[message[1]][1][-1] in _MAY_LACK and not frame[-1]:
-        del fields[frame._fields[-1]]  # not in the message of a tunnel that is not sealed
+    lacking = _LACKING.get(type(frame), 0)
+    if lacking and not frame[-lacking]:
+        for name in frame._fields[-lacking:]:
+            del fields[name]  # not in the message of a tunnel that is not sealed, for instance
     assert type(frame).__name__.upper() == vector["kind"]
     assert fields == vector["fields"]
     assert encode(frame) == message
@@ -132,6 +134,8 @@ def test_only_a_greeting_may_grow(vector: dict[str, Any]) -> None:
     """Fields behind the known ones are skipped in HELLO, WELCOME and JOIN; else they are wrong."""
     message = bytes.fromhex(vector["message"])
     fields = msgpack.unpackb(message, use_list=False)
+    if vector["kind"] == "HELLO" and "ping_ms" not in vector["fields"]:
+        fields = (*fields, 0, 0)  # the known ones come first
     more = msgpack.packb((*fields, "new", (1, (2.5, None))))
     assert frame_or_error(more[:-1]) is None  # not whole
     if vector["kind"] in ("HELLO", "WELCOME", "JOIN"):

@@ -50,12 +50,13 @@ def fields(kind: int) -> str:
     """The fields of a kind as the table has them; a name that is its type stands alone."""
     cls, checks = codec._SPEC[kind]
     cells = []
+    lacking = cls._fields[len(checks) - codec._LACKING.get(cls, 0) :]
     for name, check in zip(cls._fields, checks, strict=True):
         if check is codec._tunnel_itself:
             cells.append("0")
         else:
             cell = name if name == _TYPES[check] else f"{name} {_TYPES[check]}"
-            cells.append(f"({cell})" if check in codec._MAY_LACK else cell)
+            cells.append(f"({cell})" if name in lacking else cell)
     return ", ".join(cells)
 
 

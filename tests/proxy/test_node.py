@@ -62,6 +62,10 @@ def hello(role: str, key: str = "k", silence: int = 30_000) -> Hello:
     return Hello(1, 1, role, "edge_tunnel/0.1.0", key, bytes(16), silence, ())
 
 
+CALM = hello("edge", silence=15_000)._replace(features=("pings",), ping_ms=5_000, idle_ms=20_000)
+"""An edge that leaves the pings to its node."""
+
+
 def attach(epoch: int = 1, *, fresh: bool = True, thing: str = "t") -> Attach:
     return Attach(TUNNEL, 0, epoch, thing, "ssh", fresh, bytes(32), 1000, (), bytes(32))
 
@@ -81,7 +85,16 @@ async def running(
             nursery.cancel_scope.cancel()
 
 
-async def join(node: Node, nursery: trio.Nursery, role: str) -> Peer:
+@asynccontextmanager
+async def watching() -> AsyncIterator[tuple[Node, trio.Nursery]]:
+    """A node that also does what it does from time to time."""
+    async with running() as (node, nursery):
+        nursery.start_soon(node.watch_rights)
+        await trio.testing.wait_all_tasks_blocked()
+        yield node, nursery
+
+
+async def join(node: Node, nursery: trio.Nursery, role: str, greeting: Hello | None = None) -> Peer:
     near, far = transport_pair()
 
     async def talk() -> None:
@@ -90,8 +103,10 @@ async def join(node: Node, nursery: trio.Nursery, role: str) -> Peer:
 
     nursery.start_soon(talk)
     peer = Peer(near)
-    await peer.say(hello(role))
-    assert isinstance(await peer.hear(), Welcome)
+    await peer.say(greeting or hello(role))
+    welcome = await peer.hear()
+    assert isinstance(welcome, Welcome)
+    assert ("pings" in welcome.features) == (greeting is not None and greeting.ping_ms > 0)
     return peer
 
 
@@ -205,6 +220,94 @@ async def test_link_silent_for_longer_than_announced(
         assert len(node.registry) == 1
         await trio.sleep(31)
         assert (node.links, len(node.registry)) == (0, 0)
+
+
+async def test_a_node_pings_the_edge_that_asks_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Seldom where no tunnel is, tightly with one; and each PONG breaks the silence."""
+    async with watching() as (node, nursery):
+        edge = await join(node, nursery, "edge", CALM)
+        remote = await join(node, nursery, "remote")
+        nursery.start_soon(keep_pinging, remote)
+        await edge.say(Bind("t", 1))
+        await edge.hear()
+        assert [await answer(edge) for _ in range(3)] == [20, 20, 20]
+        await trio.sleep(12)
+        await remote.say(attach())
+        start = trio.current_time()
+        frames = [await edge.hear(), await edge.hear()]
+        assert sorted(type(each).__name__ for each in frames) == ["Attach", "Ping"]
+        assert trio.current_time() - start < 0.2  # it was quiet for longer than a tight one
+        await edge.say(Pong(0))
+        await edge.say(attached())
+        assert [await answer(edge) for _ in range(3)] == [5, 5, 5]
+        await remote.say(Close(TUNNEL, 0, 1, 0, ""))
+        assert isinstance(await edge.hear(), Close)
+        await answer(edge)
+        assert [await answer(edge) for _ in range(2)] == [20, 20]
+        assert node.links == 2
+
+
+async def test_a_dead_edge_is_noticed_by_whoever_wants_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """In the silence of a link in use, counted from then, however long it was quiet before."""
+    async with watching() as (node, nursery):
+        edge = await join(node, nursery, "edge", CALM)
+        remote = await join(node, nursery, "remote")
+        nursery.start_soon(keep_pinging, remote)
+        await edge.say(Bind("t", 1))
+        await trio.sleep(12)  # it is dead
+        await remote.say(attach())
+        await trio.sleep(14.5)
+        assert node.links == 2
+        await trio.sleep(1.5)
+        assert node.links == 1
+
+
+async def test_a_dead_edge_that_nobody_wants(autojump_clock: trio.testing.MockClock) -> None:
+    """It may be quiet for its interval longer than one in use."""
+    async with watching() as (node, nursery):
+        await join(node, nursery, "edge", CALM)
+        await trio.sleep(29.9)
+        assert node.links == 1
+        await trio.sleep(2)
+        assert node.links == 0
+
+
+async def test_an_edge_that_does_not_ask_is_not_pinged(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One of an older version, one that knows the feature and does not want it, and a remote."""
+    async with watching() as (node, nursery):
+        peers = [
+            await join(node, nursery, "edge"),
+            await join(node, nursery, "edge", CALM._replace(ping_ms=0)),
+            await join(node, nursery, "remote", CALM._replace(role="remote", ping_ms=0)),
+        ]
+        for _ in range(3):
+            await trio.sleep(14)
+            for number, peer in enumerate(peers):
+                await peer.say(Ping(number))
+                assert await peer.hear() == Pong(number)
+        await trio.sleep(31)
+        assert node.links == 0
+
+
+async def answer(edge: Peer) -> float:
+    """Answer the next PING; the whole seconds that it took to come."""
+    start = trio.current_time()
+    ping = await edge.hear()
+    assert isinstance(ping, Ping)
+    await edge.say(Pong(ping.nonce))
+    return round(trio.current_time() - start)
+
+
+async def keep_pinging(remote: Peer) -> None:
+    while True:
+        await remote.say(Ping(0))
+        await trio.sleep(5)
 
 
 # -- garbage

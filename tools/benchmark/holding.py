@@ -14,15 +14,16 @@ from benchmark.growth import crowd_of_edges, share_of_processor, small_crowd
 from benchmark.ours import command
 from benchmark.processes import Process, python, started
 from benchmark.targets import Verdict
+from edge_tunnel.config.model import IDLE_PING, PING
 
 __all__ = ["hold"]
 
 MIB: Final = 1024 * 1024
 
-KEEP_ALIVE: Final = 5.0
-"""Seconds: the default `ping_interval` of an edge."""
+KEEP_ALIVE: Final = IDLE_PING
+"""Seconds between two pings of a link that no tunnel uses."""
 
-_WATCHED: Final = 4 * KEEP_ALIVE
+_WATCHED: Final = 3 * KEEP_ALIVE
 """Seconds that what is idle is watched."""
 
 _SETTLE: Final = 10.0
@@ -41,7 +42,7 @@ def _edges(count: int) -> list[Verdict]:
     with started(python("node", "parts", "node", 0)) as node:
         port = node.answer()["port"]
         before = node.rollup("Pss")
-        with crowd_of_edges(port, count, ping=KEEP_ALIVE):
+        with crowd_of_edges(port, count, ping=PING):
             time.sleep(_SETTLE)
             share = share_of_processor(node, _WATCHED)
             memory = node.rollup("Pss")

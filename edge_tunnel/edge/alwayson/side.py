@@ -13,39 +13,19 @@ from edge_tunnel.config.model import EdgeConfig
 from edge_tunnel.edge.alwayson.main_socket import MainSocket, why
 from edge_tunnel.edge.alwayson.tunnels import Tunnels
 from edge_tunnel.edge.offered import Offered
-from edge_tunnel.errors import ConfigError, LinkLost
-from edge_tunnel.link.dialling import EITHER, OURS, PLAIN
+from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import PlainTransport
 
-__all__ = ["ALWAYSON", "AlwaysOnSide", "spoken"]
+__all__ = ["AlwaysOnSide"]
 
 _log = logging.getLogger("edge_tunnel.edge")
-
-ALWAYSON: Final = "alwayson"
-"""The protocol in the event `linked`."""
 
 _NAMED: Final = 5
 """Things that one line names."""
 
 _FAREWELL: Final = 2.0
 """Seconds that the goodbye may take."""
-
-
-def spoken(config: EdgeConfig) -> str:
-    """What a server may speak: `EdgeConfig.protocol`, as far as the device's own terms allow.
-
-    Raises:
-      ConfigError: they do not allow it. Nothing of AlwaysOn is encrypted between the two ends.
-    """
-    if config.end_to_end_encryption == "require":
-        if config.protocol == PLAIN:
-            raise ConfigError(
-                "AlwaysOn has no end-to-end encryption: edge_tunnel.protocol = alwayson and "
-                "edge_tunnel.end_to_end_encryption = require exclude each other; change one"
-            )
-        return OURS
-    return config.protocol if config.protocol in (OURS, PLAIN) else EITHER
 
 
 class AlwaysOnSide:
