@@ -9,6 +9,7 @@ load generator, services, edges, remotes and workers together.
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import sys
 import time
@@ -71,6 +72,7 @@ def _cells(done: list[Run]) -> list[str]:
 
 
 def _run(service: int, workers: int, seconds: float) -> Run:
+    name = f"thing-{secrets.token_hex(4)}"  # which worker a thing meets at is in its name
     with ExitStack() as stack:
         etcd = stack.enter_context(open_etcd())
         options = ("--advertise", f"127.0.0.1:{free_port()}", "--workers", workers)
@@ -79,11 +81,11 @@ def _run(service: int, workers: int, seconds: float) -> Run:
         for _ in range(workers):
             port = int(parent.event("listening")["url"].rpartition(":")[2])
         stack.enter_context(
-            started(edges := python("edges", "parts", "many_edges", port, service, PAIRS))
+            started(edges := python("edges", "parts", "many_edges", port, service, PAIRS, name))
         )
         edges.answer()
         stack.enter_context(
-            started(remotes := python("remotes", "parts", "many_remotes", port, PAIRS))
+            started(remotes := python("remotes", "parts", "many_remotes", port, PAIRS, name))
         )
         ports = remotes.answer()["ports"]
         time.sleep(_SETTLE)
