@@ -95,8 +95,9 @@ A device on one node is reached from any other; a node that dies takes no connec
 A node is one process, and so one core. --workers 4 runs four of them on the one port: members of
 the cluster like any other, called a-1 to a-4, for other nodes at 127.0.0.1:9101 to 9104, each with
 limits and an audit log (audit-1.log ...) of its own. The parent passes on SIGTERM and SIGHUP, and
-starts a worker that dies again; what hung on it goes on through the others meanwhile. With
-certificates between nodes, node-a.pem is to name all of them:
+starts a worker that dies again; what hung on it goes on through the others meanwhile. Links to one
+thing meet on one worker, unless the workers end TLS themselves. With certificates between nodes,
+node-a.pem is to name all of them:
   edge-tunnel tls init --name tunnel.example.com --node a --name a-1 --name a-2
 
 ThingWorx devices connect as they are (docs/thingworx.md) to a node with --alwayson, with the same
