@@ -57,6 +57,7 @@ from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.proxy.peering import HopTls, dial_hops
 from edge_tunnel.proxy.renewed import Renewed
+from edge_tunnel.proxy.siblings import Siblings
 
 __all__ = ["add_parser", "run"]
 
@@ -94,8 +95,9 @@ A device on one node is reached from any other; a node that dies takes no connec
 A node is one process, and so one core. --workers 4 runs four of them on the one port: members of
 the cluster like any other, called a-1 to a-4, for other nodes at 127.0.0.1:9101 to 9104, each with
 limits and an audit log (audit-1.log ...) of its own. The parent passes on SIGTERM and SIGHUP, and
-starts a worker that dies again; what hung on it goes on through the others meanwhile. With
-certificates between nodes, node-a.pem is to name all of them:
+starts a worker that dies again; what hung on it goes on through the others meanwhile. Links to one
+thing meet on one worker, unless the workers end TLS themselves. With certificates between nodes,
+node-a.pem is to name all of them:
   edge-tunnel tls init --name tunnel.example.com --node a --name a-1 --name a-2
 
 ThingWorx devices connect as they are (docs/thingworx.md) to a node with --alwayson, with the same
@@ -159,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     own = run_workers(config, as_json=args.json, with_stdin=args.exit_with_stdin)
     if isinstance(own, int):
         return own
-    trio.run(_serve, own, listener, args.json, False)  # stdin is the parent's
+    trio.run(_serve, own.config, listener, args.json, False, own.siblings)  # stdin: the parent's
     return Exit.DONE
 
 
@@ -257,6 +259,7 @@ async def _serve(
     listener: Renewed[ssl.SSLContext] | None,
     as_json: bool,
     with_stdin: bool,
+    siblings: Siblings | None = None,
 ) -> None:
     cluster = _ClusterTls(None, None)
     if config.cluster is not None:
@@ -274,7 +277,9 @@ async def _serve(
     ):
         with trio.CancelScope() as starting:
             nursery.start_soon(stop.cancels, starting)
-            node = await _start(config, cluster, nursery, reporter, audit)
+            node = await _start(config, cluster, nursery, reporter, audit, siblings=siblings)
+            if siblings is not None:
+                await nursery.start(node.serve_siblings)
             for address in config.listen:
                 tls = listener if has_tls(address, config) else None
                 shared = config.workers > 1
@@ -296,6 +301,8 @@ async def _start(
     nursery: trio.Nursery,
     reporter: Reporter,
     audit: Audit,
+    *,
+    siblings: Siblings | None,
 ) -> Node:
     """A node that is alone, or one that is known to the others."""
     decider = make_authority(config, reporter, audit, tls.engine)
@@ -310,7 +317,7 @@ async def _start(
     registry = make_registry(cluster, tls.engine, reporter.emit, store)
     settings = _settings(config, await decider.start(reporter))
     dial = dial_hops(registry.address, tls.hops)
-    node = Node(settings, decider.authority, registry, dial, audit=audit)
+    node = Node(settings, decider.authority, registry, dial, audit=audit, siblings=siblings)
     _dressed(node, decider, reporter)
     await serve_other_nodes(nursery, node, cluster.hop_listen or cluster.advertise, tls.hops)
     nursery.start_soon(registry.run)

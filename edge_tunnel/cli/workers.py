@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from edge_tunnel.cli.addresses import shown
 from edge_tunnel.cli.events import words_of
@@ -22,8 +22,9 @@ from edge_tunnel.cli.supervision import Supervision
 from edge_tunnel.config import AuditSettings, ListenAddress, ProxyConfig
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.proxy.shared_port import bind_shared
+from edge_tunnel.proxy.siblings import Siblings, new_family
 
-__all__ = ["add_workers", "as_worker", "reloads", "run_workers", "worker_name"]
+__all__ = ["Worker", "add_workers", "as_worker", "reloads", "run_workers", "worker_name"]
 
 _MOST: Final = 256
 _LAST_PORT: Final = 65_535
@@ -45,16 +46,25 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def run_workers(config: ProxyConfig, *, as_json: bool, with_stdin: bool) -> ProxyConfig | int:
+class Worker(NamedTuple):
+    """What one of them is told."""
+
+    config: ProxyConfig
+    """Of a node of its own."""
+
+    siblings: Siblings
+
+
+def run_workers(config: ProxyConfig, *, as_json: bool, with_stdin: bool) -> Worker | int:
     """Fork the workers and look after them. Like fork it returns in every process.
 
     Returns:
-      In a worker, at once: what it is to serve as a node of its own. In the parent, when all is
-      over: the exit code.
+      In a worker, at once: what it is to serve. In the parent, when all is over: the exit code.
 
     Raises:
       CommandFailed: no worker could be started with that.
     """
+    family = new_family()
     with ExitStack() as held:
         config = _reserved(config, held)
         shell = Workers(
@@ -64,7 +74,9 @@ def run_workers(config: ProxyConfig, *, as_json: bool, with_stdin: bool) -> Prox
             hangup_ends=not reloads(config),
         )
         outcome = shell.run()
-    return outcome.code if outcome.worker is None else as_worker(config, outcome.worker)
+    if outcome.worker is None:
+        return outcome.code
+    return Worker(as_worker(config, outcome.worker), _siblings(config, outcome.worker, family))
 
 
 def reloads(config: ProxyConfig) -> bool:
@@ -91,6 +103,13 @@ def as_worker(config: ProxyConfig, worker: int) -> ProxyConfig:
         hop_listen=listen,
     )
     return replace(config, cluster=own, audit=_own_log(config.audit, worker))
+
+
+def _siblings(config: ProxyConfig, worker: int, family: str) -> Siblings:
+    assert config.cluster is not None
+    numbers = range(1, config.workers + 1)
+    names = [worker_name(config.cluster.node_name, each) for each in numbers]
+    return Siblings(family, names[worker - 1], names)
 
 
 def _moved(address: ListenAddress, worker: int) -> ListenAddress:

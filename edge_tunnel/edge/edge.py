@@ -454,7 +454,10 @@ async def open_edge(
         for url in config.urls():
             parse_url(url)  # said now, and not when the link is lost
         protocol = spoken(config)
-        return dial_websocket(config.link.connect_timeout, config.tls, config.http_proxy, protocol)
+        first = next(iter(config.things), "")
+        return dial_websocket(
+            config.link.connect_timeout, config.tls, config.http_proxy, protocol, lambda: first
+        )
 
     if identity is None:
         file = config.identity_file

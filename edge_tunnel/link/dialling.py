@@ -18,6 +18,7 @@ from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.tls import ClientTls
 from edge_tunnel.link.transport import PlainTransport, Transport
 from edge_tunnel.link.websocket import Beside, Rejected, open_client, open_plain
+from edge_tunnel.protocol.hint import with_hint
 
 __all__ = [
     "EITHER",
@@ -100,6 +101,7 @@ def dial_websocket(
     tls: TlsSettings | None = None,
     proxy: HttpProxy | None = None,
     protocol: str = OURS,
+    about: Callable[[], str] = str,
 ) -> Dial:
     """A `Dial` over the network.
 
@@ -109,23 +111,31 @@ def dial_websocket(
       proxy: the HTTP proxy to go through.
       protocol: what is asked for. With `EITHER` and `PLAIN` the transport may be, or is, a
         `PlainTransport`.
+      about: the thing that the next link is about, for whoever spreads links (`protocol.hint`);
+        empty: none that can be named.
 
     Raises:
       ConfigError: a file that `tls` names cannot be used.
     """
-    return _Dialler(timeout, ClientTls(tls), proxy, protocol).dial
+    return _Dialler(timeout, ClientTls(tls), proxy, protocol, about).dial
 
 
 class _Dialler:
     """Knows the way to one server after another."""
 
     def __init__(
-        self, timeout: float, tls: ClientTls, proxy: HttpProxy | None, protocol: str
+        self,
+        timeout: float,
+        tls: ClientTls,
+        proxy: HttpProxy | None,
+        protocol: str,
+        about: Callable[[], str],
     ) -> None:
         self._timeout = timeout
         self._tls = tls
         self._proxy = proxy
         self._protocol = protocol
+        self._about = about
 
     @asynccontextmanager
     async def dial(self, url: str) -> AsyncIterator[Transport]:
@@ -150,6 +160,7 @@ class _Dialler:
             path=address.path,
             peer=url,
             timeout=self._timeout,
+            headers=with_hint(self._about()),
             beside=None if self._protocol == OURS else self._beside(address),
         ) as transport:
             yield transport

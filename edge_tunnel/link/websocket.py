@@ -237,6 +237,7 @@ async def open_client(
     path: str,
     peer: str,
     timeout: float,
+    headers: Mapping[str, str] | None = None,
     beside: Beside | None = None,
 ) -> AsyncIterator[Transport]:
     """A client's WebSocket over a connected stream, closed at the end of the block.
@@ -246,6 +247,7 @@ async def open_client(
       path: the resource, such as ``/Thingworx/WS``.
       peer: the other end's name in messages for people.
       timeout: seconds for the opening handshake.
+      headers: more of them for the request.
       beside: where a server that does not speak edge-tunnel is welcome, too: how to open another
         WebSocket to it. The transport is a `PlainTransport` then.
 
@@ -254,7 +256,7 @@ async def open_client(
       Rejected: one of these: the handshake was answered with a status that is not 101.
     """
     opening = _handshake(
-        stream, host, path, timeout=timeout, subprotocols=[SUBPROTOCOL], headers={}
+        stream, host, path, timeout=timeout, subprotocols=[SUBPROTOCOL], headers=headers or {}
     )
     async with opening as (connection, wire):
         if connection.subprotocol == SUBPROTOCOL:
@@ -278,7 +280,7 @@ async def open_plain(
     headers: Mapping[str, str],
     beside: Beside | None = None,
 ) -> AsyncIterator[PlainTransport]:
-    """As `open_client`, with no subprotocol asked for, and with these headers more."""
+    """As `open_client`, with no subprotocol asked for."""
     async with (
         _handshake(stream, host, path, timeout=timeout, subprotocols=[], headers=headers) as (
             connection,

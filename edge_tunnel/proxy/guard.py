@@ -2,7 +2,8 @@
 
 Each bind and each attach is judged here, the first as any resume; what was allowed becomes a
 `Permit` of the tunnel. When keys or policy change, and as time goes by, all that lives is judged
-again, and what has lost its right is ended. Pure: the node's shell calls `check` each second.
+again, and what has lost its right is ended. Pure: the node's shell calls `check` each second; that
+costs as much as there are tunnels which carried something since, or whose time has come.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 from edge_tunnel.access.rights import Authority, Denial, Grant, Principal
 from edge_tunnel.protocol import frames
 from edge_tunnel.protocol.frames import MAX_STREAMS, Attach, Close, Services, clip
+from edge_tunnel.proxy.deadlines import Deadlines
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Route, Routes
@@ -43,7 +45,10 @@ class Guard:
         self._routes = routes
         self._emit = emit
         self._clock = clock
+        routes.on_forgotten.append(self._over)
         self._tunnels: dict[str, set[bytes]] = {}  # of each principal; some are over
+        self._at_dates: Deadlines[Route] = Deadlines()  # Unix seconds
+        self._at_times: Deadlines[Route] = Deadlines()
         self._opened: dict[str, list[float]] = {}  # when each opened tunnels, this last minute
 
     # -- binds
@@ -146,19 +151,36 @@ class Guard:
     # -- as time goes by, and rights change
 
     def check(self, now: float) -> None:
-        """End the tunnels whose time is over; judge again whose rule has ended."""
+        """End the tunnels whose time is over; judge again whose rule has ended.
+
+        A tunnel is looked at when it was attached or has carried something since the last time,
+        or when that which it was told last is due. Of all others nothing can have changed.
+        """
         wall = self._clock()
-        for route in self._routes:
-            if route.permit is not None:
-                self._agree_on_start(route, route.permit)
-                review = route.permit.grant.review
-                if review is not None and wall >= review:
-                    self._judge_again(route, route.permit)
-                passed = route.from_edge + route.from_remote
-                over = route.permit.why_over(wall, now, passed)
-                if over is not None:
-                    self._routes.end(route, *over)
+        due = {*self._at_dates.take(wall), *self._at_times.take(now), *self._routes.take_stirred()}
+        for route in due:
+            if route.permit is not None and self._routes.get(route.tunnel) is route:
+                self._look_at(route, route.permit, wall, now)
         self._forget(now)
+
+    def _look_at(self, route: Route, permit: Permit, wall: float, now: float) -> None:
+        self._agree_on_start(route, permit)
+        if permit.grant.review is not None and wall >= permit.grant.review:
+            self._judge_again(route, permit)
+        over = permit.why_over(wall, now, route.from_edge + route.from_remote)
+        if over is not None:
+            self._routes.end(route, *over)
+        if self._routes.get(route.tunnel) is route:
+            self._look_later(route, permit, now)
+
+    def _look_later(self, route: Route, permit: Permit, now: float) -> None:
+        date, moment = permit.next_look(now)
+        self._at_dates.put(route, date)
+        self._at_times.put(route, moment)
+
+    def _over(self, route: Route) -> None:
+        self._at_dates.drop(route)
+        self._at_times.drop(route)
 
     def _agree_on_start(self, route: Route, permit: Permit) -> None:
         """Tell the other nodes when a session began; the earliest that one of them knows counts.
@@ -202,6 +224,7 @@ class Guard:
             self._routes.end(route, verdict.reason, verdict.text)
         elif verdict != permit.grant:
             permit.grant = verdict
+            self._routes.stir(route)
             if route.remote is not None:
                 self._tell(route.remote, route.tunnel, route.epoch, permit)
 

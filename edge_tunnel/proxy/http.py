@@ -28,7 +28,7 @@ import trio
 
 from edge_tunnel.proxy.api import PREFIX, ApiAnswer, ApiRequest
 
-__all__ = ["MAX_BODY", "answer_http"]
+__all__ = ["MAX_BODY", "answer_http", "values_in"]
 
 _MAX_HEAD: Final = 16 * 1024
 """Bytes of a request's head: cookies of a company's proxies and a bearer token, generously."""
@@ -63,6 +63,7 @@ async def answer_http(
     origins: Sequence[str] = (),
     comes_for: Callable[[Sequence[str]], bool] = lambda _forwarded: True,
     may_always: Callable[[bytes], bool] = lambda _target: False,
+    first: bytes = b"",
 ) -> bytes | None:
     """Read a request's head: its bytes, if it asks for a WebSocket; None: it is answered.
 
@@ -75,8 +76,9 @@ async def answer_http(
       tell: called with what the node's operator should know of the peer.
       comes_for: called with the values of X-Forwarded-For: whether that peer has a place.
       may_always: whether a WebSocket at this target is no new link, and so taken in any case.
+      first: what was read of the request already.
     """
-    visit = _Visit(stream)
+    visit = _Visit(stream, first)
     question: ApiRequest | None = None
     answer = _response(408, f"no request within {timeout:g} s")
     try:
@@ -113,12 +115,14 @@ async def answer_http(
 class _Visit:
     """One request, as it comes."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.read = bytearray()
+    def __init__(self, stream: trio.abc.Stream, first: bytes) -> None:
+        self.read = bytearray(first)
         """All that was read."""
 
         self._stream = stream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        if first:
+            self._http.receive_data(first)
 
     async def request(self) -> h11.Request:
         """The head. Raises EOFError if the peer leaves."""
@@ -151,6 +155,14 @@ class _Visit:
 
 def _values(request: h11.Request, name: bytes) -> list[str]:
     return [bytes(value).decode("latin-1") for key, value in request.headers if key == name]
+
+
+def values_in(head: bytes, name: str) -> list[str]:
+    """The values of a header, of these bytes that begin with a whole head."""
+    http = h11.Connection(h11.SERVER)
+    http.receive_data(head)
+    request = http.next_event()
+    return _values(request, name.lower().encode()) if isinstance(request, h11.Request) else []
 
 
 def _bearer(request: h11.Request) -> str:

@@ -114,7 +114,7 @@ class Lists:
         self._last_ask = 0
         self._recording = recording
         self._recorded: dict[Port, str] = {}  # the last list of each administrator's link
-        routes.on_forgotten = self._forgotten
+        routes.on_forgotten.append(self._forgotten)
 
     # -- counting
 

@@ -26,13 +26,14 @@ from edge_tunnel.link.websocket import serve
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Bye, Drain, Hello, clip
 from edge_tunnel.protocol.greeting import VERSION, common_features, wants_pings
+from edge_tunnel.protocol.hint import HEADER, hinted_thing
 from edge_tunnel.protocol.keepalive import rhythms
 from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
 from edge_tunnel.proxy.alwayson.upgrade import is_tunnel
 from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops
-from edge_tunnel.proxy.http import answer_http
+from edge_tunnel.proxy.http import answer_http, values_in
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.reception import Reception
 from edge_tunnel.proxy.registry import Registry
@@ -40,6 +41,7 @@ from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.seldom import Seldom
 from edge_tunnel.proxy.settings import NodeSettings
 from edge_tunnel.proxy.shared_port import open_shared_listeners
+from edge_tunnel.proxy.siblings import Siblings
 from edge_tunnel.proxy.strangers import Stranger, Strangers
 from edge_tunnel.proxy.tls import ServerContext, secure_client
 from edge_tunnel.proxy.traffic import Traffic
@@ -77,13 +79,17 @@ class Node:
         hop_dial: HopDial | None = None,
         *,
         audit: Audit = NO_AUDIT,
+        siblings: Siblings | None = None,
     ) -> None:
         """A node that is alone needs neither a registry nor a way to dial hops.
 
         `audit` is told who does what (`audit.writer.open_audit`).
         In a cluster `hops.run` must run (`peering.serve_hops` does it).
+        `siblings`: the other workers on this port, to which links are passed on; see
+        `serve_siblings`.
         """
         self.settings = settings
+        self.siblings = siblings
         self.notices = Notices()
         self.draining = False
         """Whether it takes no new links, because it is going to end."""
@@ -216,17 +222,40 @@ class Node:
             return
         await self.take(sock, peer, tls)
 
+    async def serve_siblings(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take the connections that other workers pass on, until cancelled."""
+        assert self.siblings is not None
+        await self.siblings.run(self._take_passed, self._has_room, task_status=task_status)
+
+    def _has_room(self) -> bool:
+        return self.why_not_ready() is None and self.strangers.count < self.strangers.most
+
+    async def _take_passed(self, sock: trio.SocketStream, head: bytes) -> None:
+        peer = _peer_name(sock)
+        if self.strangers.has_room(peer):
+            await self.take(sock, peer, first=head)
+        else:
+            sock.socket.close()
+
     async def take(
-        self, stream: trio.abc.Stream, peer: str, tls: ServerContext | None = None
+        self,
+        stream: trio.abc.Stream,
+        peer: str,
+        tls: ServerContext | None = None,
+        *,
+        first: bytes = b"",
     ) -> None:
         """Serve one connection, to its end: a WebSocket, or a question in plain HTTP.
 
         `tls`: for the handshake that comes first; None: the stream is what it should be.
+        `first`: what another worker has read from it.
         """
         stranger = self.strangers.enter(peer)
         try:
             if tls is None:
-                await self._talk_http(stream, stranger, None)
+                await self._talk_http(stream, stranger, None, first)
                 return
             timeout, tell = self.settings.handshake_timeout, self._shown_out
             taken = await secure_client(stream, tls(), peer, timeout, tell)
@@ -237,7 +266,11 @@ class Node:
             stranger.leave()
 
     async def _talk_http(
-        self, stream: trio.abc.Stream, stranger: Stranger, certificate: PeerCertificate | None
+        self,
+        stream: trio.abc.Stream,
+        stranger: Stranger,
+        certificate: PeerCertificate | None,
+        first: bytes = b"",
     ) -> None:
         timeout, api = self.settings.handshake_timeout, self.api
 
@@ -254,14 +287,26 @@ class Node:
             origins=self.settings.origins,
             comes_for=stranger.comes_for,
             may_always=lambda target: self.alwayson is not None and is_tunnel(target),
+            first=first,
         )
         if head is None:
             return
         if self.alwayson is not None and self.alwayson.is_for(head):
             await self.alwayson.take(head, stream, stranger, certificate)
             return
+        if not first and await self._passed_on(stream, head):
+            return
         talk = partial(self.talk, stranger=stranger, certificate=certificate)
         await serve(stream, talk, peer=stranger.peer, timeout=timeout, first=head)
+
+    async def _passed_on(self, stream: trio.abc.Stream, head: bytes) -> bool:
+        """Whether another worker, which has the other end, serves the connection."""
+        if self.siblings is None or not isinstance(stream, trio.SocketStream):
+            return False
+        thing = hinted_thing(values_in(head, HEADER))
+        where = self.registry.locate(thing) if thing else None
+        bound_at = self.settings.name if isinstance(where, Port) else where
+        return await self.siblings.pass_on(stream, head, thing, bound_at)
 
     async def talk(
         self,

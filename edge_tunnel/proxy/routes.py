@@ -16,7 +16,6 @@ ends are both behind hops would take two of them; it is forgotten.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
@@ -24,11 +23,12 @@ from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.window import MAX_WINDOW
-from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
+from edge_tunnel.proxy.budget import Budget, whom_to_cut
 from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
+from edge_tunnel.proxy.stream_queue import StreamQueue
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Candidate", "Route", "Routes"]
@@ -51,44 +51,6 @@ _IN_ORDER: Final = (Kind.DATA, Kind.END)
 """Frames that keep their place in their stream; all others are urgent."""
 
 
-class StreamQueue:
-    """Messages of one stream, one way, waiting for their turn at a port's outlet."""
-
-    __slots__ = ("_budget", "_key", "_messages", "_route", "size")
-
-    def __init__(self, route: Route, key: tuple[bool, int], budget: Budget) -> None:
-        self._route = route
-        self._key = key
-        self._budget = budget
-        self._messages: deque[bytes] = deque()
-        self.size = 0
-
-    @property
-    def held(self) -> int:
-        """Bytes of memory."""
-        return self.size + OBJECT * len(self._messages)
-
-    def append(self, message: bytes) -> None:
-        self._messages.append(message)
-        self.size += len(message)
-        self._budget.held += len(message) + OBJECT
-
-    def clear(self) -> None:
-        self._budget.held -= self.held
-        self._messages.clear()
-        self.size = 0
-
-    def next_message(self) -> bytes | None:
-        """For the outlet. An empty queue leaves the table."""
-        if not self._messages:
-            self._route.queues.pop(self._key, None)
-            return None
-        message = self._messages.popleft()
-        self.size -= len(message)
-        self._budget.held -= len(message) + OBJECT
-        return message
-
-
 class Candidate(NamedTuple):
     """An ATTACH that its edge has not answered yet."""
 
@@ -105,7 +67,8 @@ class Route:
 
     __slots__ = (
         "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
-        "recorded", "recorded_at", "remote", "service", "since", "streams", "thing", "tunnel",
+        "recorded", "recorded_at", "remote", "service", "since", "stirred", "streams", "thing",
+        "tunnel",
     )  # fmt: skip
 
     def __init__(self, attach: Attach) -> None:
@@ -121,6 +84,7 @@ class Route:
         self.from_edge = 0  # bytes of messages passed on
         self.from_remote = 0
         self.since = time.time()
+        self.stirred = False  # since the last `take_stirred`
         self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
         self.recorded: Port | None = None  # the remote end that the audit knows of
@@ -145,8 +109,13 @@ class Routes:
         self._recording = recording or Recording()
         self._routes: dict[bytes, Route] = {}
         self._by_thing: dict[str, set[Route]] = {}
+        self._stirred: list[Route] = []
+        self.asking: set[Route] = set()
+        """Those with candidates."""
+
         self._emit = emit
-        self.on_forgotten: Callable[[Route], None] = lambda _route: None
+        self.on_forgotten: list[Callable[[Route], None]] = []
+        """Told of a tunnel that leaves the table."""
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -161,6 +130,19 @@ class Routes:
     def of_thing(self, thing: str) -> Collection[Route]:
         """Tunnels to this thing."""
         return self._by_thing.get(thing, ())
+
+    def take_stirred(self) -> list[Route]:
+        """Those that were attached, or passed something on, since the last call."""
+        stirred, self._stirred = self._stirred, []
+        for route in stirred:
+            route.stirred = False
+        return stirred
+
+    def stir(self, route: Route) -> None:
+        """Something about it is new."""
+        if not route.stirred:
+            route.stirred = True
+            self._stirred.append(route)
 
     # -- attaching
 
@@ -186,6 +168,7 @@ class Routes:
         self._routes[frame.tunnel] = route
         self._by_thing.setdefault(route.thing, set()).add(route)
         route.candidates[frame.epoch] = Candidate(frame, message, remote, edge, permit)
+        self.asking.add(route)
         remote.routes.add(route)
         if not edge.routes:
             edge.wanted()
@@ -223,6 +206,7 @@ class Routes:
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
         route.epoch, route.edge, route.remote = frame.epoch, edge, candidate.remote
         route.permit = candidate.permit
+        self.stir(route)
         for epoch in [each for each in route.candidates if each <= frame.epoch]:
             self._drop_candidate(route, epoch)
         for port in old:
@@ -254,6 +238,8 @@ class Routes:
             route.from_edge += len(message)
         else:
             return
+        if not route.stirred:
+            self.stir(route)
         if target is None:
             return  # the far end is away; a resume sends it again
         if head.kind in _IN_ORDER:
@@ -439,6 +425,8 @@ class Routes:
 
     def _drop_candidate(self, route: Route, epoch: int) -> None:
         candidate = route.candidates.pop(epoch)
+        if not route.candidates:
+            self.asking.discard(route)
         self._unhook(route, candidate.remote)
         self._unhook(route, candidate.edge)
 
@@ -463,7 +451,8 @@ class Routes:
         )
 
     def _forget(self, route: Route) -> None:
-        self.on_forgotten(route)
+        for tell in self.on_forgotten:
+            tell(route)
         self._drop_queues(route)
         for epoch in list(route.candidates):
             self._drop_candidate(route, epoch)

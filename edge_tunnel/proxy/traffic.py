@@ -353,10 +353,16 @@ class Traffic:
     def relieve(self, ports: Collection[Port]) -> None:
         """Look at what the streams' queues are not; once a second is enough.
 
+        That is what waits for a port to read, or for the answer to what it asked.
+
         `ports`: the links. Those that read nothing of what they ask for are ended, and the biggest
         ones if the node holds too much.
         """
-        held = {port: _held_by(port) for port in ports}
+        held = {port: port.outlet.urgent_size for port in ports}
+        for route in self.routes.asking:
+            for each in route.candidates.values():
+                if each.remote in held:
+                    held[each.remote] += len(each.message) + OBJECT
         for port, size in held.items():
             if size > 2 * MAX_URGENT:
                 port.end(Reason.FLOW_CONTROL, "the answers are not read", 0.0)
@@ -367,12 +373,3 @@ class Traffic:
         if budget.is_over:
             for port in whom_to_cut({p: {p: size} for p, size in held.items()}, budget.excess):
                 port.end(Reason.TOO_MANY, "the node is short of memory", 0.0)
-
-
-def _held_by(port: Port) -> int:
-    """Bytes that wait for this port to read, or for the answer to what it asked."""
-    size = port.outlet.urgent_size
-    for route in port.routes:
-        asked = route.candidates.values()
-        size += sum(len(each.message) + OBJECT for each in asked if each.remote is port)
-    return size

@@ -96,6 +96,11 @@ class Remote(Endpoint):
             sent=sum(tunnel.sent for tunnel in self.tunnels.values()),
         )
 
+    @property
+    def main_thing(self) -> str:
+        """That of the oldest tunnel; empty: there is none."""
+        return next((thing for thing, _ in self._by_name), "")
+
     async def open_tunnel(
         self, thing: str, service: str, *, timeout: float = _ATTACH_TIMEOUT
     ) -> RemoteTunnel:
@@ -308,6 +313,7 @@ async def open_remote(
     http_proxy: HttpProxy | None = None,
     encryption: bool = True,
     known_things: KnownThings | None = None,
+    thing: str = "",
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
@@ -327,6 +333,9 @@ async def open_remote(
       known_things: the devices that are known. If left out, whom each thing shows at its first
         tunnel is known for as long as the remote runs; `KnownThings(known_things_path())` are
         those of ``edge-tunnel connect``.
+      thing: the one that tunnels will be opened to, if that is known: named in the request for a
+        link, it brings the link to where the device is, if balancers or workers go by it. Where
+        tunnels are open already, it is the thing of the first of them.
 
     Raises:
       ConfigError: an address is none, or a certificate file cannot be used.
@@ -344,7 +353,9 @@ async def open_remote(
     if dial is None:
         for url in settings.urls:
             parse_url(url)  # said now, and not when the link is lost
-        dial = dial_websocket(connect_timeout, tls, http_proxy)
+        dial = dial_websocket(
+            connect_timeout, tls, http_proxy, about=lambda: remote.main_thing or thing
+        )
     async with open_plain_nursery() as nursery:
         known = (known_things or KnownThings()) if encryption else None
         remote = Remote(settings, dial, resume_timeout, known)

@@ -1,4 +1,4 @@
-"""``proxy --workers 2`` on a real etcd: a worker dies under a transfer, and comes back."""
+"""``proxy --workers 2`` on a real etcd: links meet, and a worker dies under a transfer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,58 @@ async def transfer_with_deaths(
             assert (ended["worker"], ended["how"]) == (worker, "killed by SIGKILL")
             await group.event("listening", 2 + number)
             await edge.event("bound", number + 1)
+
+
+async def test_pairs_meet_and_meet_again(tmp_path: Path) -> None:
+    """Wherever the kernel put them: at first, when their worker was killed, when another drains."""
+    names = [f"device-{number}" for number in range(6)]
+    with open_etcd() as etcd, trio.fail_after(110):
+        async with workers(etcd.url) as (group, url), AsyncExitStack() as stack:
+            pairs = {}
+            for name in names:
+                folder = tmp_path / name
+                folder.mkdir()
+                config = write_config(folder, url, 1)
+                config.write_text(config.read_text().replace('"device"', f'"{name}"'))
+                edge = await stack.enter_async_context(started("edge", "--config", str(config)))
+                await edge.event("bound")
+                access = ("--proxy", url, "--key", KEY)
+                remote = await stack.enter_async_context(
+                    started("connect", name, "service", *access)
+                )
+                await remote.event("attached")
+                pairs[name] = (edge, remote)
+            before = places(pairs)
+            assert set(before.values()) == {"a-1", "a-2"}
+            os.kill(pid_of(group, "a-1"), signal.SIGKILL)
+            await group.event("listening", 3)
+            for name in (each for each in names if before[each] == "a-1"):
+                for end in pairs[name]:
+                    await end.event("linked", 2)
+                await pairs[name][1].event("resumed")
+            before = places(pairs)
+            links = {end: len(linked(end)) for ends in pairs.values() for end in ends}
+            os.kill(pid_of(group, "a-2"), signal.SIGTERM)
+            await group.event("draining")
+            for name in (each for each in names if before[each] == "a-2"):
+                for end in pairs[name]:
+                    await end.event("linked", links[end] + 1)
+            assert set(places(pairs).values()) == {"a-1"}
+
+
+def linked(end: Child) -> list[str]:
+    """The workers to which it was linked."""
+    return [str(each["node"]) for each in end.events if each["event"] == "linked"]
+
+
+def places(pairs: dict[str, tuple[Child, Child]]) -> dict[str, str]:
+    """The worker at which both ends of a pair are."""
+    there = {}
+    for name, ends in pairs.items():
+        edge, remote = (linked(end)[-1] for end in ends)
+        assert edge == remote, f"{name} and its remote are apart"
+        there[name] = edge
+    return there
 
 
 async def test_health_is_on_the_shared_port() -> None:

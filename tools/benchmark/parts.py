@@ -5,14 +5,14 @@
     node PORT [TLS [SERVICE_PORT]]    edge NODE_PORT SERVICE_PORT [TLS [PROTOCOL]]
     remote NODE_PORT [TLS]            relay PORT
     edges NODE_PORT COUNT             crowd NODE_PORT TUNNELS STREAMS
-    many_edges NODE_PORT SERVICE_PORT COUNT
-    many_remotes NODE_PORT COUNT
+    many_edges NODE_PORT SERVICE_PORT COUNT NAME
+    many_remotes NODE_PORT COUNT NAME
 
 TLS is a folder of ``edge-tunnel tls init``; without it links are plain. With a SERVICE_PORT the
 node takes AlwaysOn devices, and that is their service. Each prints a line of JSON
 when it serves. `edges` are idle, in one process, and all but the first wait for a line on stdin; so
 does `crowd`, a remote with many idle tunnels and streams. `many_edges` and `many_remotes` are pairs
-in two processes. `relay` is trio and nothing of ours.
+in two processes; their things are called NAME-1 and so on. `relay` is trio and nothing of ours.
 """
 
 from __future__ import annotations
@@ -121,27 +121,30 @@ async def relay(target: int) -> None:
         say(port=listeners[0].socket.getsockname()[1])
 
 
-async def many_edges(node_port: int, service_port: int, count: int) -> None:
+async def many_edges(node_port: int, service_port: int, count: int, name: str) -> None:
     """Edges with links of their own, each with one thing and the one service."""
     service = edge_tunnel.Service(name="service", host=HOST, port=service_port)
     async with AsyncExitStack() as stack:
         for number in range(count):
-            config = _config(node_port, f"thing-{number}", service)
+            config = _config(node_port, f"{name}-{number}", service)
             opened = await stack.enter_async_context(edge_tunnel.open_edge(config))
             await opened.wait_bound()
         say(bound=count)
         await trio.sleep_forever()
 
 
-async def many_remotes(node_port: int, count: int) -> None:
+async def many_remotes(node_port: int, count: int, name: str) -> None:
     """Remotes with links of their own, each with a port for the thing of its number."""
     url, ports = f"ws://{HOST}:{node_port}", []
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         for number in range(count):
-            opened = await stack.enter_async_context(edge_tunnel.open_remote([url], KEY))
-            _, port = await nursery.start(opened.forward, f"thing-{number}", "service")
-            await opened.open_tunnel(f"thing-{number}", "service")
+            thing = f"{name}-{number}"
+            opened = await stack.enter_async_context(
+                edge_tunnel.open_remote([url], KEY, thing=thing)  # as `edge-tunnel connect` does
+            )
+            _, port = await nursery.start(opened.forward, thing, "service")
+            await opened.open_tunnel(thing, "service")
             ports.append(port)
         say(ports=ports)
         await trio.sleep_forever()

@@ -1,14 +1,15 @@
 """How much more several workers carry than one: ``--workers N``.
 
-Pairs of an edge and a remote download at the same time; the kernel spreads their links over the
-workers, so that a part of the pairs meets on one worker and the others cross a hop. What workers
-can carry where cores are there for all of them ends when the busiest of them has used up its core:
+Pairs of an edge and a remote download at the same time. Each pair names its thing and so meets on
+one worker; how many pairs each worker has is chance, and another one in each round, because things
+have other names then. What workers can carry where cores are there for all of them ends when the busiest of them has used up its core:
 bytes, divided by the processor time of the busiest. That needs no machine with as many cores as
 load generator, services, edges, remotes and workers together.
 """
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import sys
 import time
@@ -71,6 +72,7 @@ def _cells(done: list[Run]) -> list[str]:
 
 
 def _run(service: int, workers: int, seconds: float) -> Run:
+    name = f"thing-{secrets.token_hex(4)}"  # which worker a thing meets at is in its name
     with ExitStack() as stack:
         etcd = stack.enter_context(open_etcd())
         options = ("--advertise", f"127.0.0.1:{free_port()}", "--workers", workers)
@@ -79,11 +81,11 @@ def _run(service: int, workers: int, seconds: float) -> Run:
         for _ in range(workers):
             port = int(parent.event("listening")["url"].rpartition(":")[2])
         stack.enter_context(
-            started(edges := python("edges", "parts", "many_edges", port, service, PAIRS))
+            started(edges := python("edges", "parts", "many_edges", port, service, PAIRS, name))
         )
         edges.answer()
         stack.enter_context(
-            started(remotes := python("remotes", "parts", "many_remotes", port, PAIRS))
+            started(remotes := python("remotes", "parts", "many_remotes", port, PAIRS, name))
         )
         ports = remotes.answer()["ports"]
         time.sleep(_SETTLE)
