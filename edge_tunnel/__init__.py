@@ -3,7 +3,7 @@
 The byte's way, one direction (the other is the same, mirrored)::
 
     device's TCP socket
-      -> edge.edge        dials the service that a stream was opened for
+      -> edge.serving     dials the service that a stream was opened for
       -> link.splice      reads the socket, writes the stream
       -> link.streams     trio's face of a stream
       -> protocol.stream  keeps the byte for replay, and makes DATA when its turn comes

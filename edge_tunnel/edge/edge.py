@@ -16,22 +16,21 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from edge_tunnel.config.changes import Changes, changes
-from edge_tunnel.config.model import EdgeConfig, Service
+from edge_tunnel.config.model import EdgeConfig
 from edge_tunnel.edge.alwayson.choice import ALWAYSON, spoken
 from edge_tunnel.edge.encryption import why_not_sealed
 from edge_tunnel.edge.identity_file import load_identity
 from edge_tunnel.edge.idle import IdleWatch
 from edge_tunnel.edge.offered import Offered
-from edge_tunnel.edge.services import Refusal, ServiceTarget, StreamServer, connect_service
+from edge_tunnel.edge.services import ServiceTarget
+from edge_tunnel.edge.serving import Serving, about
 from edge_tunnel.edge.statistics import EdgeStatistics
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
-from edge_tunnel.link.groups import lone_error, open_plain_nursery
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
-from edge_tunnel.link.splice import splice
-from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.link.transport import PlainTransport, Transport
 from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.attach import EdgeTunnel
@@ -52,7 +51,6 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.listing import LISTS, offered
-from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamOpened,
@@ -69,9 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["Edge", "EdgeStatistics", "open_edge"]
 
 _log = logging.getLogger("edge_tunnel.edge")
-
-_CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for a service on or next to the device: a local network, generously."""
 
 _IDLE_CHECK: Final = 60.0
 """Seconds between two looks at idle tunnels, at the most: one wake-up a minute."""
@@ -105,6 +100,7 @@ class Edge(Endpoint):
         self._make_dial = make_dial
         self._offered = Offered(_listed(config), services)
         self._nursery = nursery
+        self._serving = Serving(self._offered, self.notices, lambda: self.config.tunnel)
         # The edge issues the epochs of its binds. The clock makes those of a restarted process
         # higher; where the clock went back, the node says which epoch is to be beaten.
         self._bind_epoch = int(time.time() * 1000)
@@ -283,7 +279,7 @@ class Edge(Endpoint):
         except RemoteProtocolError as error:
             return Reason.PROTOCOL_ERROR, str(error)
         self.add(tunnel)
-        self.notices.emit("tunnel_opened", **_about(tunnel))
+        self.notices.emit("tunnel_opened", **about(tunnel))
         self._attach(link, tunnel, frame)
         return None
 
@@ -299,59 +295,16 @@ class Edge(Endpoint):
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         if isinstance(event, StreamOpened):
             self._streams_opened += 1
-            self._nursery.start_soon(self._serve, tunnel, event.stream)
+            assert isinstance(tunnel, EdgeTunnel)
+            self._nursery.start_soon(self._serving.serve, tunnel, event.stream)
         elif isinstance(event, TunnelAttached) and event.seconds is not None:
-            self.notices.emit("tunnel_resumed", seconds=round(event.seconds, 3), **_about(tunnel))
+            self.notices.emit("tunnel_resumed", seconds=round(event.seconds, 3), **about(tunnel))
         elif isinstance(event, TunnelDetached):
             text = event.text or event.reason.text
-            self.notices.emit("tunnel_detached", reason=text, **_about(tunnel))
+            self.notices.emit("tunnel_detached", reason=text, **about(tunnel))
         elif isinstance(event, TunnelClosed):
             text = event.text or event.reason.text
-            self.notices.emit("tunnel_closed", reason=text, **_about(tunnel))
-
-    # -- streams
-
-    async def _serve(self, tunnel: Tunnel, core: Stream) -> None:
-        """One stream, from OPEN to its end."""
-        assert isinstance(tunnel, EdgeTunnel)
-        stream = TunnelStream(core)
-        target = self._offered.find(tunnel.thing, tunnel.service)
-        about = {**_about(tunnel), "stream": core.id}
-        try:
-            if isinstance(target, Service):
-                await self._serve_tcp(stream, target, about)
-            elif target is not None:
-                await self._serve_application(stream, target, about)
-            else:  # taken off the list meanwhile
-                raise Refusal(Reason.SERVICE_NOT_ALLOWED, "the device offers it no longer")
-        except Refusal as refusal:
-            stream.abort(refusal.reason, refusal.text)
-            self.notices.emit("stream_refused", reason=refusal.text, **about)
-        except Exception as error:  # noqa: BLE001 - a bug met by one stream is not everybody's end
-            _log.exception("the service %s failed", about["service"])
-            stream.abort(Reason.INTERNAL_ERROR, f"the service failed: {type(error).__name__}")
-
-    async def _serve_tcp(
-        self, stream: TunnelStream, service: Service, about: Mapping[str, object]
-    ) -> None:
-        sock = await connect_service(service, _CONNECT_TIMEOUT)
-        stream.core.accept()
-        self.notices.emit("stream_opened", **about)
-        settings = self.config.tunnel
-        await splice(stream, sock, settings.buffer_size, settings.read_timeout)
-
-    async def _serve_application(
-        self, stream: TunnelStream, server: StreamServer, about: Mapping[str, object]
-    ) -> None:
-        stream.core.accept()
-        self.notices.emit("stream_opened", **about)
-        try:
-            with lone_error():
-                await server(stream)
-            await stream.aclose()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            _log.info("stream %s of %s: %s", stream.core.id, about["service"], error)
-            stream.abort(Reason.RESET, "the service broke off")
+            self.notices.emit("tunnel_closed", reason=text, **about(tunnel))
 
     # -- as time goes by
 
@@ -495,8 +448,3 @@ def _refuse(link: Link, frame: Attach, reason: Reason, text: str = "") -> None:
 
 def _listed(config: EdgeConfig) -> dict[str, ServiceTarget]:
     return {service.name: service for service in config.services}
-
-
-def _about(tunnel: Tunnel) -> dict[str, object]:
-    assert isinstance(tunnel, EdgeTunnel)
-    return {"tunnel": tunnel.id.hex(), "thing": tunnel.thing, "service": tunnel.service}
