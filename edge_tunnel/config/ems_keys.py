@@ -17,7 +17,7 @@ seconds; EMS does not look at it, so that one file can serve both::
         "appKey_file": "appKey",             // in place of appKey, relative to this file
         "ping_interval": 5,                  // wins over ws_connection.ping_rate
         "ping_timeout": 10,                  // wins over ws_connection.pingpong_timeout
-        "idle_ping_interval": 20             // where no tunnel is; ping_interval if that is set
+        "idle_ping_interval": 30             // where no tunnel is; ping_interval if that is set
     }
 """
 

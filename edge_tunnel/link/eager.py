@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -90,6 +91,13 @@ class EagerStream(trio.abc.HalfCloseableStream):
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
+
+    def end_now(self) -> None:
+        """As `send_eof`, without a checkpoint; nothing may be being sent."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._translated(error) from error
 
     # -- reading
 

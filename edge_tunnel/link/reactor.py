@@ -24,6 +24,8 @@ from typing import Any, Final, TypeAlias
 import outcome
 import trio
 
+from edge_tunnel.link.batch import batch
+
 __all__ = ["call_while_readable", "closing"]
 
 Call: TypeAlias = Callable[[], bool]
@@ -118,12 +120,13 @@ class Reactor:
     def _call(self, ready: list[tuple[int, int]]) -> bool:
         """Call those that are ready. Returns whether trio has an event of its own."""
         theirs = False
-        for fd, _ in ready:
-            watch = self._watches.get(fd)
-            if watch is not None:
-                self._call_one(fd, watch)
-            elif fd == self._theirs.fileno():
-                theirs = True
+        with batch():  # what several sockets bring for one link is one write
+            for fd, _ in ready:
+                watch = self._watches.get(fd)
+                if watch is not None:
+                    self._call_one(fd, watch)
+                elif fd == self._theirs.fileno():
+                    theirs = True
         return theirs
 
     def _call_one(self, fd: int, watch: _Watch) -> None:

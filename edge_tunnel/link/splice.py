@@ -57,8 +57,7 @@ async def splice(
         sock.socket.close()
         if not clean:
             stream.abort(Reason.RESET, reader.problem)
-        with trio.CancelScope(shield=True):
-            await stream.aclose()
+        stream.close_now()
 
 
 def reset_socket(sock: trio.SocketStream) -> None:
@@ -109,7 +108,7 @@ async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelSc
     try:
         while data := await reader.read(take):
             await stream.send_all(data)
-        await stream.send_eof()
+        stream.end_now()
     except trio.BrokenResourceError:
         if reader.broken or stream.core.reason is not None:
             scope.cancel()
@@ -133,8 +132,8 @@ class _ToSocket:
         try:
             while not self._is_over:
                 await self._work()
-            await self._stream.receive_some()  # the end, or it raises what it is instead
-            await self._sock.send_eof()
+            self._stream.receive_end()  # or it raises what it is instead
+            self._sock.end_now()
         except trio.BrokenResourceError:
             if self._stream.core.reason is not None:
                 scope.cancel()

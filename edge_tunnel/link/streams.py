@@ -112,14 +112,16 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     async def send_eof(self) -> None:
         with self._sending:
-            if self._closed:
-                raise trio.ClosedResourceError("this stream was closed")
-            if self._ended:
-                await trio.lowlevel.checkpoint()
-                return
+            self.end_now()
+            await trio.lowlevel.checkpoint()
+
+    def end_now(self) -> None:
+        """As `send_eof`, without a checkpoint."""
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        if not self._ended:
             self._check_sending()
             self._end()
-            await trio.lowlevel.checkpoint()
 
     # -- receiving
 
@@ -138,6 +140,12 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     def receive_now(self) -> bytes | None:
         """Bytes that are here, without a checkpoint; None: none, or the end, or an error."""
         return self._take(MAX_DATA) if self.core.incoming.waiting and not self._closed else None
+
+    def receive_end(self) -> None:
+        """Take the end, which is here: all bytes before it were received. Raises as `receive_some`
+        if it is an error instead."""
+        self._check_receiving()
+        self._take(MAX_DATA)
 
     def _take(self, most: int) -> bytes:
         with batch():  # it may be worth a CREDIT
@@ -209,6 +217,10 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         cancelled = trio.current_effective_deadline() == -math.inf
         self._close(whole=self._ended or not cancelled)
         await trio.lowlevel.checkpoint()
+
+    def close_now(self) -> None:
+        """As `aclose` of a task that is not cancelled, without a checkpoint."""
+        self._close(whole=True)
 
     async def __aexit__(
         self,

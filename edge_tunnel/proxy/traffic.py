@@ -358,11 +358,13 @@ class Traffic:
         `ports`: the links. Those that read nothing of what they ask for are ended, and the biggest
         ones if the node holds too much.
         """
-        held = {port: port.outlet.urgent_size for port in ports}
+        # of 10,000 links that rest none holds anything
+        held = {port: size for port in ports if (size := port.outlet.urgent_size)}
         for route in self.routes.asking:
             for each in route.candidates.values():
-                if each.remote in held:
-                    held[each.remote] += len(each.message) + OBJECT
+                if not each.remote.is_hop:
+                    size = len(each.message) + OBJECT
+                    held[each.remote] = held.get(each.remote, 0) + size
         for port, size in held.items():
             if size > 2 * MAX_URGENT:
                 port.end(Reason.FLOW_CONTROL, "the answers are not read", 0.0)

@@ -170,7 +170,7 @@ def test_what_is_said(text: str, words: str, inspect: Inspect) -> None:
         ('"auto_bind": {"name": "n"}', ("things", ("n",))),
         ('"ws_connection": {"ping_rate": null}', ("link.ping_interval", 5.0)),
         ('"edge_tunnel": {"ping_interval": 2.5}', ("link.ping_interval", 2.5)),
-        ('"resource": "/x"', ("link.resting_ping_interval", 20.0)),
+        ('"resource": "/x"', ("link.resting_ping_interval", 30.0)),
         ('"edge_tunnel": {"ping_interval": 2.5}', ("link.resting_ping_interval", 2.5)),
         ('"edge_tunnel": {"ping_interval": 5}', ("link.resting_ping_interval", 5.0)),
         ('"ws_connection": {"ping_rate": 55000}', ("link.resting_ping_interval", 55.0)),

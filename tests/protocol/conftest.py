@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from edge_tunnel.protocol import sealing
+from edge_tunnel.protocol import ciphers
 
 
 class CountedAESGCM:
@@ -33,5 +33,5 @@ def nonces() -> Iterator[set[tuple[bytes, bytes]]]:
     """Every key and nonce that was used since the module's tests began."""
     CountedAESGCM.used = set()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealing, "AESGCM", CountedAESGCM)
+        patch.setattr(ciphers, "AESGCM", CountedAESGCM)
         yield CountedAESGCM.used

@@ -291,7 +291,7 @@ async def test_an_edge_that_does_not_ask_is_not_pinged(
             for number, peer in enumerate(peers):
                 await peer.say(Ping(number))
                 assert await peer.hear() == Pong(number)
-        await trio.sleep(31)
+        await trio.sleep(32)
         assert node.links == 0
 
 

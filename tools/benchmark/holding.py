@@ -23,7 +23,7 @@ MIB: Final = 1024 * 1024
 KEEP_ALIVE: Final = IDLE_PING
 """Seconds between two pings of a link that no tunnel uses."""
 
-_WATCHED: Final = 3 * KEEP_ALIVE
+_WATCHED: Final = 2 * KEEP_ALIVE
 """Seconds that what is idle is watched."""
 
 _SETTLE: Final = 10.0
