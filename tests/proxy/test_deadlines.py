@@ -44,12 +44,14 @@ def test_those_are_due_whose_time_has_come(steps: list[tuple[int, int | None] | 
             taken = deadlines.take(now)
             assert taken == sorted(taken, key=plain.__getitem__) and set(taken) == due
             plain = {key: when for key, when in plain.items() if key not in due}
-        elif step[1] is None:
-            deadlines.drop(step[0])
-            plain.pop(step[0], None)
+            continue
+        key, when = step
+        if when is None:
+            deadlines.drop(key)
+            plain.pop(key, None)
         else:
-            deadlines.put(*step)
-            plain[step[0]] = step[1]
+            deadlines.put(key, when)
+            plain[key] = when
         assert len(deadlines) == len(plain)
 
 
@@ -115,7 +117,7 @@ class World:
 
     def grant(self, user: str, limits: dict[str, Any], *, told: bool) -> None:
         dates = {each: self.wall + limits[each] for each in ("until", "review") if each in limits}
-        self.rules.allow(user, **{**limits, **dates})
+        self.rules.allow(user, **(limits | dates))
         if told:
             self.guard.judge_tunnels()
 

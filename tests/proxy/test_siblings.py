@@ -171,7 +171,7 @@ async def test_two_that_do_not_agree_pass_nothing_to_and_fro() -> None:
     """Each thinks that the other one has the thing: it stays with the one that it was passed to."""
     async with pair() as both:
         for node, where in zip(both.nodes, reversed(NAMES), strict=True):
-            node.registry.locate = lambda _thing, where=where: where  # type: ignore[method-assign]
+            node.registry.locate = {THEIRS: where}.get  # type: ignore[method-assign,assignment]
         async with await trio.open_tcp_stream(HOST, both.ports[0]) as sock:
             await sock.send_all(request(THEIRS))
             assert b" 101 " in await sock.receive_some()

@@ -2,9 +2,10 @@
 
 Pairs of an edge and a remote download at the same time. Each pair names its thing and so meets on
 one worker; how many pairs each worker has is chance, and another one in each round, because things
-have other names then. What workers can carry where cores are there for all of them ends when the busiest of them has used up its core:
-bytes, divided by the processor time of the busiest. That needs no machine with as many cores as
-load generator, services, edges, remotes and workers together.
+have other names then. What workers can carry where cores are there for all of them ends when the
+busiest of them has used up its core: bytes, divided by the processor time of the busiest. That
+needs no machine with as many cores as load generator, services, edges, remotes and workers
+together.
 """
 
 from __future__ import annotations
