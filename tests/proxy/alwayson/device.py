@@ -104,7 +104,11 @@ class Socket:
     async def send(self, data: str | bytes) -> None:
         event = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
         async with self._sending:
-            await self.stream.send_all(self.client.send(event))
+            try:
+                data_out = self.client.send(event)
+            except LocalProtocolError:  # the server has said that it closes
+                raise trio.BrokenResourceError from None
+            await self.stream.send_all(data_out)
 
     async def ping(self, payload: bytes = b"07:27:02") -> None:
         async with self._sending:
