@@ -30,8 +30,9 @@ __all__ = ["call_while_readable", "closing"]
 
 Call: TypeAlias = Callable[[], bool]
 
-_ROUND: Final = 32
-"""Sockets that are called before it is looked whether a task can run."""
+_ROUND: Final = 8
+"""Sockets that are called before what they brought is written, and before it is looked whether a
+task can run: new connections have company in it, and of bulk it is not too much for the caches."""
 
 
 async def call_while_readable(fd: int, call: Call) -> None:

@@ -18,8 +18,13 @@ from tests.system.processes import Trio, resident, three_processes
 MIB = 1024 * 1024
 
 
-async def swap(sock: trio.SocketStream, size: int, seed: int) -> tuple[str, str]:
-    """Send `size` bytes of a seed and receive as many; the hashes of both ways."""
+async def swap(
+    sock: trio.SocketStream, size: int, seed: int, hold: trio.Event | None = None
+) -> tuple[str, str]:
+    """Send `size` bytes of a seed and receive as many; the hashes of both ways.
+
+    `hold`: the last part is not sent before it.
+    """
     sent, received = hashlib.sha256(), hashlib.sha256()
 
     async def send() -> None:
@@ -28,6 +33,8 @@ async def swap(sock: trio.SocketStream, size: int, seed: int) -> tuple[str, str]
             part = rng.randbytes(min(left, 60_000))
             left -= len(part)
             sent.update(part)
+            if not left and hold is not None:
+                await hold.wait()
             await sock.send_all(part)
         await sock.send_eof()
 

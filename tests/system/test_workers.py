@@ -50,9 +50,10 @@ def pid_of(group: Child, worker: str) -> int:
 async def test_a_worker_is_killed_under_a_transfer(tmp_path: Path) -> None:
     """Twice, the one that the device hangs on: every byte arrives, both ways, and it comes back."""
     results: list[tuple[str, str]] = []
+    killed = trio.Event()
 
     async def service(sock: trio.SocketStream) -> None:
-        results.append(await swap(sock, SIZE, 7))
+        results.append(await swap(sock, SIZE, 7, killed))
 
     with open_etcd() as etcd, trio.fail_after(110):
         async with trio.open_nursery() as nursery:
@@ -66,7 +67,7 @@ async def test_a_worker_is_killed_under_a_transfer(tmp_path: Path) -> None:
                 ):
                     await edge.event("bound")
                     local = int((await remote.event("listening"))["port"])
-                    await transfer_with_deaths(group, edge, local, results)
+                    await transfer_with_deaths(group, edge, local, results, killed)
                 group.process.terminate()
                 assert await group.process.wait() == 0
             nursery.cancel_scope.cancel()
@@ -75,13 +76,13 @@ async def test_a_worker_is_killed_under_a_transfer(tmp_path: Path) -> None:
 
 
 async def transfer_with_deaths(
-    group: Child, edge: Child, port: int, results: list[tuple[str, str]]
+    group: Child, edge: Child, port: int, results: list[tuple[str, str]], killed: trio.Event
 ) -> None:
     async with trio.open_nursery() as transfers:
 
         async def user() -> None:
             async with await trio.open_tcp_stream("127.0.0.1", port) as sock:
-                mine = await swap(sock, SIZE, 8)
+                mine = await swap(sock, SIZE, 8, killed)
             while not results:  # the service hears the end a moment after the user
                 await trio.lowlevel.checkpoint()
             results.append(mine)
@@ -96,6 +97,7 @@ async def transfer_with_deaths(
             assert (ended["worker"], ended["how"]) == (worker, "killed by SIGKILL")
             await group.event("listening", 2 + number)
             await edge.event("bound", number + 1)
+        killed.set()
 
 
 async def test_pairs_meet_and_meet_again(tmp_path: Path) -> None:
