@@ -86,7 +86,7 @@ class Reactor:
                 return self._theirs.poll(0, most) or _Nothing()
             called = called or bool(ready)
             timeout = end - time.monotonic()
-            if timeout <= 0 or self._runner.runq or self._runner.deadlines.next_deadline() < due:
+            if timeout <= 0 or self._runner.runq or self._runner.deadlines.next_deadline() != due:
                 return _Nothing() if called else []
 
     def close(self) -> None:

@@ -209,6 +209,36 @@ async def test_a_deadline_that_a_call_sets_is_kept() -> None:
         assert scope.cancelled_caught
 
 
+async def test_nobody_wakes_at_a_deadline_that_a_call_has_postponed() -> None:
+    """A link that is only pinged wakes its device once for it."""
+    looked: list[float] = []
+    with pair() as (near, far), trio.fail_after(20):
+        old = trio.current_time() + 5
+        with trio.CancelScope(deadline=old) as scope:
+
+            class Waits(trio.abc.Instrument):
+                def before_io_wait(self, timeout: float) -> None:
+                    if timeout > 10 and not looked:
+                        looked.append(trio.current_time())
+                        far.send(b"stop")
+
+            def call() -> bool:
+                scope.deadline = old + 100
+                return near.recv(10) != b"stop"
+
+            with trio.CancelScope(deadline=trio.current_time() + 15) as outer:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(call_while_readable, near.fileno(), call)
+                    await trio.testing.wait_all_tasks_blocked()
+                    outer.deadline = old + 100
+                    scope.deadline = old
+                    waits = Waits()
+                    trio.lowlevel.add_instrument(waits)
+                    far.send(b"x")
+            trio.lowlevel.remove_instrument(waits)
+    assert looked[0] < old
+
+
 async def test_a_flood_holds_up_no_deadline() -> None:
     """A socket that is readable all the time, and tasks that want to sleep and to run."""
     with pair() as (near, far), trio.fail_after(10):
