@@ -7,13 +7,14 @@ message. So such sockets stay in an epoll of our own, and when trio waits, it wa
 
 The seam is one object: the `select.epoll` of a run's I/O manager is replaced by a `Reactor`, which
 does what a `select.epoll` does, and calls our sockets in the meantime. It returns to trio as soon
-as a task can run or a deadline has come nearer, so that nothing is late. Where trio is not what we
+as a task can run or a deadline has moved, so that nothing is late. Where trio is not what we
 know (another system, another version, a guest of another loop) it is left alone, and a task waits
 for each socket as it would anywhere; ``EDGE_TUNNEL_REACTOR=0`` in the environment asks for that.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import time
@@ -27,6 +28,8 @@ import trio
 from edge_tunnel.link.batch import batch
 
 __all__ = ["call_while_readable", "closing"]
+
+_log = logging.getLogger("edge_tunnel.link")
 
 Call: TypeAlias = Callable[[], bool]
 
@@ -121,13 +124,16 @@ class Reactor:
     def _call(self, ready: list[tuple[int, int]]) -> bool:
         """Call those that are ready. Returns whether trio has an event of its own."""
         theirs = False
-        with batch():  # what several sockets bring for one link is one write
-            for fd, _ in ready:
-                watch = self._watches.get(fd)
-                if watch is not None:
-                    self._call_one(fd, watch)
-                elif fd == self._theirs.fileno():
-                    theirs = True
+        try:
+            with batch():  # what several sockets bring for one link is one write
+                for fd, _ in ready:
+                    watch = self._watches.get(fd)
+                    if watch is not None:
+                        self._call_one(fd, watch)
+                    elif fd == self._theirs.fileno():
+                        theirs = True
+        except Exception as error:  # noqa: BLE001 - it may end links, but not trio and all of them
+            self._blame([fd for fd, _ in ready], error)
         return theirs
 
     def _call_one(self, fd: int, watch: _Watch) -> None:
@@ -138,6 +144,21 @@ class Reactor:
             result = outcome.Value(None)
         except BaseException as error:  # noqa: BLE001 - it is the waiting task's
             result = outcome.Error(error)
+        self._end(fd, watch, result)
+
+    def _blame(self, fds: list[int], error: Exception) -> None:
+        """What one of these sockets brought could not be passed on: it is the error of its task.
+
+        Which of them is not known, so it is that of each. A call at the end of a batch must not
+        raise: this is a bug.
+        """
+        _log.error("a bug: what a socket brought could not be passed on", exc_info=error)
+        for fd in fds:
+            watch = self._watches.get(fd)
+            if watch is not None:
+                self._end(fd, watch, outcome.Error(error))
+
+    def _end(self, fd: int, watch: _Watch, result: outcome.Outcome[None]) -> None:
         if self._watches.get(fd) is watch:
             self._forget(fd)
             trio.lowlevel.reschedule(watch.task, result)

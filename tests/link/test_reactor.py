@@ -14,6 +14,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from edge_tunnel.link.batch import batch, soon
 from edge_tunnel.link.reactor import Reactor, call_while_readable, closing
 
 
@@ -101,6 +102,29 @@ async def test_what_it_raises_is_raised() -> None:
         far.send(b"x")
         with pytest.raises(LookupError, match="nothing here"):
             await call_while_readable(near.fileno(), call)
+
+
+async def test_a_bug_at_the_end_of_a_batch_is_the_error_of_the_task() -> None:
+    """The run and all other sockets go on: a node has thousands of them."""
+    got: list[bytes] = []
+
+    def raising() -> None:
+        raise LookupError("a bug")
+
+    def call() -> bool:
+        near.recv(100)
+        with batch():  # with the reactor it is a part of the round's
+            return soon(raising)
+
+    with pair() as (near, far), pair() as (other, other_far), trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call_while_readable, other.fileno(), reading(other, got, b"stop"))
+            await trio.testing.wait_all_tasks_blocked()
+            far.send(b"x")
+            with pytest.raises(LookupError, match="a bug"):
+                await call_while_readable(near.fileno(), call)
+            other_far.send(b"stop")
+    assert got == [b"stop"]
 
 
 async def test_cancelled_it_is_not_called_any_more() -> None:
