@@ -27,30 +27,62 @@ import trio
 
 from edge_tunnel.link.batch import batch
 
-__all__ = ["call_while_readable", "closing"]
+__all__ = ["Watch", "closing"]
 
 _log = logging.getLogger("edge_tunnel.link")
 
-Call: TypeAlias = Callable[[], bool]
+Call: TypeAlias = Callable[[], bool | None]
 
 _ROUND: Final = 8
 """Sockets that are called before what they brought is written, and before it is looked whether a
 task can run: new connections have company in it, and of bulk it is not too much for the caches."""
 
 
-async def call_while_readable(fd: int, call: Call) -> None:
-    """Call `call` whenever `fd` can be read, until it returns False.
+class Watch:
+    """A socket that is called."""
 
-    It must not wait. What it raises is raised here. Raises trio.ClosedResourceError if `fd` is
-    closed meanwhile (and `closing` was told), and trio.BusyResourceError if there is such a call.
-    """
-    reactor = _of_this_run()
-    if reactor is not None:
-        await reactor.watch(fd, call)
-        return
-    await trio.lowlevel.wait_readable(fd)
-    while call():
-        await trio.lowlevel.wait_readable(fd)
+    __slots__ = ("_resumed", "call", "fd", "paused", "task")
+
+    def __init__(self, fd: int, call: Call) -> None:
+        """`call` says whether it wants to be called again; None: not before `resume`.
+
+        It must not wait. What it raises is raised by `run`.
+        """
+        self.fd = fd
+        self.call = call
+        self.paused = False
+        self.task: trio.lowlevel.Task | None = None  # the one that runs it
+        self._resumed = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        """Call whenever `fd` can be read, until it is enough.
+
+        Raises trio.ClosedResourceError if `fd` is closed meanwhile (and `closing` was told), and
+        trio.BusyResourceError if there is such a call.
+        """
+        reactor = _of_this_run()
+        if reactor is not None:
+            await reactor.watch(self)
+            return
+        again: bool | None = True
+        while again is not False:
+            try:
+                await trio.lowlevel.wait_readable(self.fd)
+            except OSError:
+                raise trio.ClosedResourceError("it was closed in a pause") from None
+            again = self.call()
+            self.paused = again is None
+            if self.paused:
+                await self._resumed.park()
+
+    def resume(self) -> None:
+        """Call again, if it paused."""
+        if self.paused:
+            self.paused = False
+            self._resumed.unpark_all()
+            reactor = _of_this_run()
+            if reactor is not None:
+                reactor.resume(self)
 
 
 def closing(fd: int) -> None:
@@ -68,7 +100,7 @@ class Reactor:
         self._theirs: select.epoll = runner.io_manager._epoll  # noqa: SLF001
         self._ours = select.epoll()
         self._ours.register(self._theirs.fileno(), select.EPOLLIN)
-        self._watches: dict[int, _Watch] = {}
+        self._watches: dict[int, Watch] = {}
         self.register = self._theirs.register
         self.modify = self._theirs.modify
         self.unregister = self._theirs.unregister
@@ -98,14 +130,16 @@ class Reactor:
 
     # -- what we ask
 
-    async def watch(self, fd: int, call: Call) -> None:
-        """See `call_while_readable`."""
+    async def watch(self, watch: Watch) -> None:
+        """See `Watch.run`."""
+        fd = watch.fd
         try:
             self._ours.register(fd, select.EPOLLIN)
         except FileExistsError:
             raise trio.BusyResourceError("another task reads this socket") from None
         self.closing(fd, registered=False)  # one before it with this number was closed unheard
-        self._watches[fd] = _Watch(trio.lowlevel.current_task(), call)
+        watch.task = trio.lowlevel.current_task()
+        self._watches[fd] = watch
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._forget(fd)
@@ -113,13 +147,18 @@ class Reactor:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def resume(self, watch: Watch) -> None:
+        """See `Watch.resume`."""
+        if self._watches.get(watch.fd) is watch:
+            self._ours.register(watch.fd, select.EPOLLIN)
+
     def closing(self, fd: int, *, registered: bool = True) -> None:
         """Whoever waits for `fd` is told that it is closed."""
         watch = self._watches.get(fd)
         if watch is not None:
             self._forget(fd, registered=registered)
             error = trio.ClosedResourceError("another task closed this socket")
-            trio.lowlevel.reschedule(watch.task, outcome.Error(error))
+            _wake(watch, outcome.Error(error))
 
     def _call(self, ready: list[tuple[int, int]]) -> bool:
         """Call those that are ready. Returns whether trio has an event of its own."""
@@ -136,10 +175,15 @@ class Reactor:
             self._blame([fd for fd, _ in ready], error)
         return theirs
 
-    def _call_one(self, fd: int, watch: _Watch) -> None:
+    def _call_one(self, fd: int, watch: Watch) -> None:
+        assert watch.task is not None
         result: outcome.Outcome[None]
         try:
-            if watch.task.context.run(watch.call):
+            again = watch.task.context.run(watch.call)
+            if again is None:
+                watch.paused = True
+                self._ours.unregister(fd)
+            if again is not False:
                 return
             result = outcome.Value(None)
         except BaseException as error:  # noqa: BLE001 - it is the waiting task's
@@ -158,10 +202,10 @@ class Reactor:
             if watch is not None:
                 self._end(fd, watch, outcome.Error(error))
 
-    def _end(self, fd: int, watch: _Watch, result: outcome.Outcome[None]) -> None:
+    def _end(self, fd: int, watch: Watch, result: outcome.Outcome[None]) -> None:
         if self._watches.get(fd) is watch:
             self._forget(fd)
-            trio.lowlevel.reschedule(watch.task, result)
+            _wake(watch, result)
 
     def _forget(self, fd: int, *, registered: bool = True) -> None:
         del self._watches[fd]
@@ -170,14 +214,9 @@ class Reactor:
                 self._ours.unregister(fd)
 
 
-class _Watch:
-    """One socket that is called."""
-
-    __slots__ = ("call", "task")
-
-    def __init__(self, task: trio.lowlevel.Task, call: Call) -> None:
-        self.task = task
-        self.call = call
+def _wake(watch: Watch, result: outcome.Outcome[None]) -> None:
+    assert watch.task is not None
+    trio.lowlevel.reschedule(watch.task, result)
 
 
 class _Nothing(list[tuple[int, int]]):

@@ -45,7 +45,7 @@ class Secured(trio.abc.Stream):
           ValueError: `host` cannot be a name in a certificate.
         """
         if isinstance(stream, trio.SocketStream):
-            stream = EagerStream.of_link(stream)
+            stream = EagerStream.fitted(stream)
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(

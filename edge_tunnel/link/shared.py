@@ -35,7 +35,7 @@ class SharedConnection(trio.abc.Stream):
     def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
         """`first`: what was read of the handshake already."""
         if isinstance(stream, trio.SocketStream):
-            stream = EagerStream.of_link(stream)
+            stream = EagerStream.fitted(stream)
         self._stream = stream
         self._prompt = stream if isinstance(stream, EagerStream | Secured) else None
         self._first = first

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import socket
 import struct
-from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -22,6 +21,9 @@ from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
 
 __all__ = ["reset_socket", "splice"]
+
+_IN_A_ROW: Final = 4
+"""Full reads before the others have a turn: with one, bulk is a tenth slower (measured)."""
 
 _BURST: Final = 256 * 1024
 """Bytes that a socket gets before the others have a turn."""
@@ -42,13 +44,14 @@ async def splice(
     may be silent before the stream is reset; None: any time. Both ends are closed afterwards.
     Raises nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
     """
-    eager = EagerStream(sock)
-    reader = _Reader(eager, read_size, math.inf if read_timeout is None else read_timeout)
+    eager = EagerStream.fitted(sock)
+    timeout = math.inf if read_timeout is None else read_timeout
+    to_tunnel = _ToTunnel(stream, eager, read_size, timeout)
     clean = False
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_to_tunnel, stream, reader, nursery.cancel_scope)
+            nursery.start_soon(to_tunnel.run, nursery.cancel_scope)
             await _ToSocket(stream, eager).run(nursery.cancel_scope)
         clean = not nursery.cancel_scope.cancel_called
         if clean:
@@ -56,7 +59,7 @@ async def splice(
     finally:
         sock.socket.close()
         if not clean:
-            stream.abort(Reason.RESET, reader.problem)
+            stream.abort(Reason.RESET, to_tunnel.problem)
         stream.close_now()
 
 
@@ -66,53 +69,77 @@ def reset_socket(sock: trio.SocketStream) -> None:
     sock.socket.close()
 
 
-class _Reader:
-    """Reads the socket, and knows why it could not."""
+class _ToTunnel:
+    """From the socket to the tunnel, as far as there is room: what waits stays in the socket."""
 
-    def __init__(self, sock: EagerStream, size: int, timeout: float) -> None:
+    def __init__(self, stream: TunnelStream, sock: EagerStream, size: int, timeout: float) -> None:
+        self._stream = stream
         self._sock = sock
         self._size = size
         self._timeout = timeout
+        self._silence = trio.CancelScope()
+        self._broken = False  # the socket
         self.problem = "the connection was reset"
-        self.broken = False
-        """Whether it was a read that failed."""
+        """Why it could not be read."""
 
-    async def read(self, take: Callable[[bytes], bool]) -> bytes:
-        """Give `take` what is read, while it takes it. Returns what it did not; b"": the end."""
+    async def run(self, scope: trio.CancelScope) -> None:
+        """Until the end of the socket."""
+        self._stream.source = self._resume
         try:
-            if self._timeout == math.inf:
-                return await self._sock.receive_each(take, self._size)
-            return await self._read_in_time(take)
+            await self._read()
+            self._stream.end_now()
         except trio.BrokenResourceError:
-            self.broken = True
+            if self._broken or self._stream.core.reason is not None:
+                scope.cancel()
+            # else the far end wants no more of this; the other way goes on
+        finally:
+            self._stream.source = None
+
+    async def _read(self) -> None:
+        if self._timeout == math.inf:
+            await self._sock.call_while_readable(self._carry)
+            return
+        self._await_next()
+        with self._silence:
+            await self._sock.call_while_readable(self._carry)
+        if self._silence.cancelled_caught:
+            self._broken = True
+            self.problem = f"the service was silent for {self._timeout:g} s (tunnel.read_timeout)"
+            raise trio.BrokenResourceError(self.problem)
+
+    def _carry(self) -> bool | None:
+        """Read some, while there is room; see `Watch`."""
+        for _ in range(_IN_A_ROW):
+            most = min(self._size, self._stream.room())
+            if not most:
+                self._silence.deadline = math.inf  # it may well speak
+                return None
+            data = self._read_now(most)
+            if data is None:
+                break
+            if not data:
+                return False
+            self._stream.send_now(data)
+            self._await_next()
+            if len(data) < most:
+                break
+        return True
+
+    def _read_now(self, most: int) -> bytes | None:
+        try:
+            return self._sock.read_now(most)
+        except trio.BrokenResourceError:
+            self._broken = True
             raise
 
-    async def _read_in_time(self, take: Callable[[bytes], bool]) -> bytes:
-        def take_in_time(data: bytes) -> bool:
-            scope.deadline = trio.current_time() + self._timeout
-            return take(data)
+    def _resume(self) -> None:
+        if self._silence.deadline == math.inf:
+            self._await_next()
+        self._sock.resume()
 
-        with trio.move_on_after(self._timeout) as scope:
-            return await self._sock.receive_each(take_in_time, self._size)
-        self.problem = f"the service was silent for {self._timeout:g} s (tunnel.read_timeout)"
-        raise trio.BrokenResourceError(self.problem)
-
-
-async def _to_tunnel(stream: TunnelStream, reader: _Reader, scope: trio.CancelScope) -> None:
-    def take(data: bytes) -> bool:
-        try:
-            return stream.send_now(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False  # and `send_all` raises it again
-
-    try:
-        while data := await reader.read(take):
-            await stream.send_all(data)
-        stream.end_now()
-    except trio.BrokenResourceError:
-        if reader.broken or stream.core.reason is not None:
-            scope.cancel()
-        # else the far end wants no more of this; the other way goes on
+    def _await_next(self) -> None:
+        if self._timeout != math.inf:
+            self._silence.deadline = trio.current_time() + self._timeout
 
 
 class _ToSocket:

@@ -56,6 +56,9 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self.sink: Callable[[], None] | None = None
         """Called when there is something to be received, or no more; it may `receive_now`."""
 
+        self.source: Callable[[], None] | None = None
+        """Called when there may be room again, or something is over; it may ask for the `room`."""
+
     def __repr__(self) -> str:
         return f"<TunnelStream {self.core!r}>"
 
@@ -73,6 +76,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self._stopped = self._stopped or self.core.outgoing.state is SendState.STOPPED
         if self._changed_out:
             self._changed_out.unpark_all()
+        if self.source is not None:
+            self.source()
 
     # -- sending
 
@@ -94,12 +99,20 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             self.core.write(data)  # `bytes` are not copied
         return True
 
+    def room(self) -> int:
+        """Bytes that are worth sending now and that `send_now` takes; 0: wait for `source`.
+
+        Raises as `send_all` does.
+        """
+        self._check_sending()
+        outgoing = self.core.outgoing
+        return min(outgoing.room, MAX_DATA) if outgoing.is_roomy else 0
+
     async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
         done = 0
         with memoryview(data) as view:
             while done < len(view):
-                await self._room()
-                part = view[done : done + min(self.core.outgoing.room, MAX_DATA)]
+                part = view[done : done + await self._room()]
                 with batch():
                     self.core.write(part)
                 done += len(part)
@@ -253,11 +266,10 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         if self.core.outgoing.state is SendState.OPEN:
             self.core.end()
 
-    async def _room(self) -> None:
-        self._check_sending()
-        while self.core.outgoing.room == 0:
+    async def _room(self) -> int:
+        while not (room := self.room()):
             await self._changed_out.park()
-            self._check_sending()
+        return room
 
     def _check_sending(self) -> None:
         if self._closed or self._ended:

@@ -11,7 +11,7 @@ from typing import Final
 
 from edge_tunnel.protocol.frames import MAX_DATA
 
-__all__ = ["FrameSize"]
+__all__ = ["Meter", "Pace"]
 
 _TIME: Final = 0.010
 """Seconds that a frame may take."""
@@ -26,28 +26,53 @@ _SPAN: Final = 64 * 1024
 """Bytes over which the rate is measured: fewer say more about the far end's timer."""
 
 
-class FrameSize:
-    """The size for one stream; the far end's credit tells how fast the path is."""
+class Pace:
+    """What the streams of one tunnel know of its path, and the size of their frames."""
 
-    __slots__ = ("_bytes", "_since", "size")
+    __slots__ = ("delivered", "size")
 
     def __init__(self) -> None:
+        self.delivered = 0
+        """Bytes, of all streams."""
+
         self.size = _FIRST
+
+    def begin(self) -> None:
+        """It may be another path."""
+        self.size = _FIRST
+
+
+class Meter:
+    """How one stream measures the path; the far end's credit tells.
+
+    What counts are the bytes of all streams while this one has bytes on their way: it has its share
+    of the path only, and by its own it would make small frames, and so get still less.
+    """
+
+    __slots__ = ("_before", "_pace", "_since")
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._since: float | None = None  # the last credit of which more was on its way behind
-        self._bytes = 0
+        self._before = 0  # bytes delivered then
+
+    @property
+    def size(self) -> int:
+        """Bytes of a frame."""
+        return self._pace.size
 
     def delivered(self, count: int, now: float, *, more: bool) -> None:
         """`count` more bytes were delivered; `more`: and others are on their way.
 
         A pause in what we send says nothing about the path, so nothing is measured over one.
         """
-        if self._since is not None:
-            self._bytes += count
-            if self._bytes >= _SPAN and now > self._since:
-                in_time = self._bytes / (now - self._since) * _TIME
-                self.size = int(max(_SMALLEST, min(MAX_DATA, in_time)))
-                self._since, self._bytes = now, 0
-        else:
-            self._since = now
+        pace = self._pace
+        pace.delivered += count
+        if self._since is None:
+            self._since, self._before = now, pace.delivered
+        elif pace.delivered - self._before >= _SPAN and now > self._since:
+            in_time = (pace.delivered - self._before) / (now - self._since) * _TIME
+            pace.size = int(max(_SMALLEST, min(MAX_DATA, in_time)))
+            self._since, self._before = now, pace.delivered
         if not more:
-            self._since, self._bytes = None, 0
+            self._since = None

@@ -14,7 +14,8 @@ import enum
 from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
-from edge_tunnel.protocol.pacing import FrameSize
+from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.pacing import Meter, Pace
 from edge_tunnel.protocol.replay import ReplayBuffer
 from edge_tunnel.protocol.window import MAX_WINDOW
 
@@ -58,12 +59,13 @@ SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
 class SendHalf:
     """What one end sends on one stream."""
 
-    __slots__ = ("_buffer", "_end_sent", "_frame", "limit", "state")
+    __slots__ = ("_buffer", "_end_sent", "_meter", "_worth", "limit", "state")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, pace: Pace) -> None:
         self._buffer = ReplayBuffer()
         self._end_sent = False
-        self._frame = FrameSize()
+        self._meter = Meter(pace)
+        self._worth = _worth(limit)
         self.limit = limit  # absolute; never goes back
         self.state = SendState.OPEN
 
@@ -79,6 +81,14 @@ class SendHalf:
             return 0
         # whatever limit the far end names, it cannot make us keep more than the largest window
         return min(self.limit, self._buffer.base + MAX_WINDOW) - self._buffer.end
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether the room is worth filling: with a whole frame, with half of the far end's window,
+        or with all that it takes. Else each credit would be filled with a small frame, and each
+        of these give a small credit: the silly window of RFC 1122, 4.2.3.4, by its rule."""
+        room = self.room
+        return room >= self._worth or room > 0 == self.buffered
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes to send. Raises LocalProtocolError if there is no room for all of them."""
@@ -108,19 +118,20 @@ class SendHalf:
         """The far end has delivered up to `delivered` and takes bytes up to `limit`.
 
         `now` (seconds): this was said in answer to bytes of ours, so it tells how fast the path is.
-        Returns whether there is room now and was none before.
+        Returns whether there is room now that is worth filling, and was none before.
 
         Raises:
           RemoteProtocolError: it claims to have delivered what was never sent.
         """
-        full = self.room == 0
+        full = not self.is_roomy
         self.limit = max(self.limit, limit)
+        self._worth = max(self._worth, _worth(limit - delivered))
         if self.state not in (SendState.DONE, SendState.BROKEN):
             fresh = delivered - self._buffer.base
             self._acknowledge(delivered)
             if now is not None and fresh > 0:
-                self._frame.delivered(fresh, now, more=self._buffer.next > delivered)
-        return full and self.room > 0
+                self._meter.delivered(fresh, now, more=self._buffer.next > delivered)
+        return full and self.is_roomy
 
     def resume(self, received: int, delivered: int, limit: int) -> None:
         """A new link: the far end stands at `received`; go on sending from there.
@@ -130,6 +141,7 @@ class SendHalf:
             or has bytes that were never sent).
         """
         self.limit = max(self.limit, limit)
+        self._worth = max(self._worth, _worth(limit - delivered))
         if self.state in (SendState.DONE, SendState.BROKEN):
             return
         buffer, stopped = self._buffer, self.state is SendState.STOPPED
@@ -157,7 +169,7 @@ class SendHalf:
 
     def take(self) -> tuple[int, bytes | memoryview]:
         """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""
-        return self._buffer.take(self._frame.size)
+        return self._buffer.take(self._meter.size)
 
     def take_end(self) -> int | None:
         """The final offset, once, when all bytes are taken and END is due."""
@@ -196,3 +208,8 @@ class SendHalf:
             self.state = SENDING_TABLE[self.state, event]
         except KeyError:
             raise LocalProtocolError(f"{event} in {self!r}") from None
+
+
+def _worth(window: int) -> int:
+    """The least room that is worth filling, where the far end takes a window of so many bytes."""
+    return max(1, min(MAX_DATA, window // 2))

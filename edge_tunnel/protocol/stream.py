@@ -20,6 +20,7 @@ from edge_tunnel.protocol.frames import (
     Stop,
     clip,
 )
+from edge_tunnel.protocol.pacing import Pace
 from edge_tunnel.protocol.receiving import ReceiveHalf, ReceiveState
 from edge_tunnel.protocol.sending import SendHalf, SendState
 from edge_tunnel.protocol.window import Budget, Window
@@ -46,6 +47,7 @@ class Carrier(Protocol):
     id: bytes
     epoch: int
     budget: Budget
+    pace: Pace
     trip: float
     sent: int
 
@@ -78,7 +80,7 @@ class Stream:
         self._carrier = carrier
         self.id = number
         self.incoming = ReceiveHalf(Window(carrier.budget, window))
-        self.outgoing = SendHalf(limit)
+        self.outgoing = SendHalf(limit, carrier.pace)
         self.accepted = False
         self.owner: StreamOwner | None = None  # the core never calls it
         self.reason: Reason | None = None  # set once, when the stream was reset

@@ -50,6 +50,7 @@ from edge_tunnel.protocol.frames import (
     clip,
 )
 from edge_tunnel.protocol.outlet import Outlet
+from edge_tunnel.protocol.pacing import Pace
 from edge_tunnel.protocol.receiving import CreditExceeded
 from edge_tunnel.protocol.sealing import Opener, Sealer, open_plain, pack_plain
 from edge_tunnel.protocol.stream import Stream
@@ -170,6 +171,7 @@ class Tunnel:
         self.resume_timeout = resume_timeout
         self.streams: dict[int, Stream] = {}
         self.budget = Budget()
+        self.pace = Pace()
         self.trip = 0.0  # the lowest round trip seen on this attach; 0: not measured yet
         self.closed: TunnelClosed | None = None
         self.opened = 0  # streams ever (statistics)
@@ -390,6 +392,7 @@ class Tunnel:
         self.detached_since = None
         self.trip = 0.0
         self.budget.proven = 0  # it may be another path
+        self.pace.begin()
         seconds = None if first else now - since if since is not None else 0.0
         self._events.append(TunnelAttached(seconds))
 

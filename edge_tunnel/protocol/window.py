@@ -8,6 +8,7 @@ Growth beyond the initial size comes out of a budget that all streams of a tunne
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 __all__ = ["INITIAL_WINDOW", "MAX_WINDOW", "TUNNEL_BUDGET", "Budget", "Window"]
@@ -25,14 +26,19 @@ _SHORTEST_TRIP: Final = 0.008
 """Seconds. On loopback the round trip of a probe says little about a pipeline of three busy
 processes; without this floor the window stays too small to keep them all at work."""
 
+_PAUSE: Final = 4
+"""Round trips without a byte."""
+
 
 class Budget:
     """Bytes of growth that the streams of one tunnel share, and what they know of its path."""
 
-    __slots__ = ("_total", "left", "proven")
+    __slots__ = ("_other_seen", "_seen", "_total", "_user", "left", "proven")
 
     def __init__(self, total: int = TUNNEL_BUDGET) -> None:
         self._total = total
+        self._user: Window | None = None
+        self._seen = self._other_seen = -math.inf
         self.left = total
         self.proven = 0
         """The largest window that the path has filled since the tunnel was attached."""
@@ -41,6 +47,13 @@ class Budget:
     def is_short(self) -> bool:
         """Whether streams should give back what they do not need."""
         return self.left < self._total // 4
+
+    def uses(self, window: Window, now: float) -> float:
+        """This window delivers. Returns the time of the last delivery of any other one."""
+        if self._user is not window:
+            self._user, self._other_seen = window, self._seen
+        self._seen = now
+        return self._other_seen
 
     def take(self, wanted: int) -> int:
         """As much of `wanted` as there is."""
@@ -69,15 +82,17 @@ class Window:
         """`count` more bytes were delivered; `trip` is the lowest round trip seen (seconds)."""
         trip = max(trip, _SHORTEST_TRIP)
         elapsed = now - self._since
+        other = self._budget.uses(self, now)
         self._bytes += count
         if elapsed < trip:
             return
         wanted = int(2 * self._bytes / elapsed * trip)
         self._since, self._bytes = now, 0
-        if wanted > self.size and elapsed < 4 * trip:  # a longer span had a pause in it, ...
-            # ... and who fills a window gets at once what another stream has filled: on a path of
+        if wanted > self.size and elapsed < _PAUSE * trip:  # a longer span had a pause in it
+            # who fills a window alone gets at once what another has filled before: on a path of
             # 100 ms, growing twofold from the start again takes a second of each download
-            self._grow_to(max(wanted, self._budget.proven))
+            alone = now - other > _PAUSE * trip
+            self._grow_to(max(wanted, self._budget.proven if alone else 0))
         elif self._budget.is_short:
             self._shrink_to(wanted)
 

@@ -34,7 +34,7 @@ class FramedTransport(Transport):
 
     def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
         if isinstance(stream, trio.SocketStream):
-            stream = EagerStream.of_link(stream)
+            stream = EagerStream.fitted(stream)
         self._stream = stream
         self._arrived = _Arrived()
         self.peer = peer

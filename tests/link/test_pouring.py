@@ -1,7 +1,9 @@
-"""link/splice.py: what a batch brings goes to the socket at once, and in order."""
+"""link/splice.py: what a batch brings goes to the socket at once, and in order; what the tunnel has
+no room for stays in the socket."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -12,11 +14,13 @@ import trio
 import trio.testing
 
 from edge_tunnel.link.batch import batch
-from edge_tunnel.link.splice import splice
+from edge_tunnel.link.splice import reset_socket, splice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA, Credit, Data, End, Frame, Stop
+from edge_tunnel.protocol.pacing import Pace
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.window import MAX_WINDOW, Budget
+from edge_tunnel.reasons import Reason
 
 TUNNEL = bytes(16)
 
@@ -32,6 +36,7 @@ class Carrier:
 
     def __init__(self) -> None:
         self.budget = Budget()
+        self.pace = Pace()
         self.said: list[Frame] = []
 
     def push(self, frame: Frame) -> None:
@@ -73,16 +78,17 @@ class Poured:
 
 
 @asynccontextmanager
-async def poured() -> AsyncIterator[Poured]:
-    with trio.fail_after(20):
+async def poured(read_timeout: float | None = None) -> AsyncIterator[Poured]:
+    with trio.fail_after(20 if read_timeout is None else 20 * read_timeout):
         async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
             listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             near = await trio.open_tcp_stream(*listener.socket.getsockname())
             far = await listener.accept()
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # less than one frame
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)  # more than `WINDOW`
         async with far, trio.open_nursery() as nursery:
             it = Poured(far)
-            nursery.start_soon(splice, it.stream, near, MAX_DATA)
+            nursery.start_soon(splice, it.stream, near, MAX_DATA, read_timeout)
             await trio.testing.wait_all_tasks_blocked()
             yield it
             nursery.cancel_scope.cancel()
@@ -128,3 +134,95 @@ async def test_a_socket_that_takes_no_more() -> None:
                 it.say(b"anybody?")
             await trio.testing.wait_all_tasks_blocked(0.01)
         assert not any(isinstance(frame, Credit) for frame in it.carrier.said)
+
+
+def taken(it: Poured) -> bytes:
+    """What the tunnel sends now."""
+    parts: list[bytes] = []
+    while part := bytes(it.core.outgoing.take()[1]):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def credit(it: Poured, delivered: int, limit: int) -> None:
+    """CREDIT arrives."""
+    if it.core.on_credit(Credit(TUNNEL, 1, 1, delivered, limit), trio.current_time()):
+        it.stream.writable()
+
+
+@asynccontextmanager
+async def waiting() -> AsyncIterator[Poured]:
+    """There are more bytes in the socket than the far end takes at first."""
+    async with poured() as it, trio.open_nursery() as nursery:
+        nursery.start_soon(send, it.far, DATA)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        credit(it, 0, WINDOW)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert taken(it) == DATA[:WINDOW]
+        yield it
+        nursery.cancel_scope.cancel()
+
+
+async def send(far: trio.SocketStream, data: bytes) -> None:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await far.send_all(data)
+
+
+WINDOW = 2 * MAX_DATA
+DATA = random.Random(3).randbytes(1_000_000)
+
+
+async def test_what_there_is_no_room_for_waits_in_the_socket() -> None:
+    """It is read as soon as a CREDIT is worth it, and not before."""
+    async with waiting() as it:
+        credit(it, WINDOW, WINDOW + 10_000)  # nothing is on its way: any room will do
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert taken(it) == DATA[WINDOW : WINDOW + 10_000]
+        credit(it, WINDOW + 1000, WINDOW + 20_000)  # too little, and more is to come
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert taken(it) == b""
+        credit(it, WINDOW + 5000, 2_000_000)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert taken(it) == DATA[WINDOW + 10_000 :]
+
+
+async def test_a_stop_while_nothing_is_read() -> None:
+    """The reader ends, and the other way goes on."""
+    async with waiting() as it:
+        assert it.core.on_stop()
+        it.stream.writable()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with batch():
+            it.say(b"still there?")
+            it.end()
+        assert b"".join([bytes(part) async for part in it.far]) == b"still there?"
+
+
+async def test_a_reset_while_nothing_is_read() -> None:
+    """It is seen when reading goes on: what was read before is good, and no end is made of it."""
+    async with waiting() as it:
+        reset_socket(it.far)
+        credit(it, WINDOW, 2_000_000)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert it.core.reason is Reason.RESET
+        assert not it.core.outgoing.ended
+
+
+async def test_a_service_is_not_silent_while_nobody_reads_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """`tunnel.read_timeout` is about the service."""
+    async with poured(read_timeout=5) as it:
+        await it.far.send_all(b"x" * 30_000)
+        credit(it, 0, 20_000)
+        await trio.sleep(1)
+        assert len(taken(it)) == 20_000
+        await trio.sleep(60)
+        assert it.core.reason is None
+        credit(it, 20_000, 40_000)
+        await trio.sleep(1)
+        assert len(taken(it)) == 10_000
+        await trio.sleep(3)
+        assert it.core.reason is None
+        await trio.sleep(2)
+        assert it.core.reason is Reason.RESET

@@ -15,7 +15,7 @@ import trio.lowlevel
 import trio.testing
 
 from edge_tunnel.link.batch import batch, soon
-from edge_tunnel.link.reactor import Reactor, call_while_readable, closing
+from edge_tunnel.link.reactor import Reactor, Watch, closing
 
 
 @pytest.fixture(params=["reactor", "trio alone"], autouse=True)
@@ -23,6 +23,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both do the same; `trio alone` is where the reactor does not know trio."""
     monkeypatch.setenv("EDGE_TUNNEL_REACTOR", "1" if request.param == "reactor" else "0")
     return str(request.param)
+
+
+async def call_while_readable(fd: int, call: Callable[[], bool | None]) -> None:
+    await Watch(fd, call).run()
 
 
 @contextmanager
@@ -137,6 +141,68 @@ async def test_cancelled_it_is_not_called_any_more() -> None:
         assert got == []
         await call_while_readable(near.fileno(), reading(near, got, b"late"))
     assert got == [b"late"]
+
+
+async def test_a_pause() -> None:
+    """What comes meanwhile waits in the socket, and an end as well."""
+    got: list[bytes] = []
+
+    def call() -> bool | None:
+        got.append(near.recv(100))
+        return None if got[-1] else False
+
+    with pair() as (near, far), trio.fail_after(10):
+        watch = Watch(near.fileno(), call)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            watch.resume()  # it has not paused: nothing happens
+            for word in (b"one", b"two"):
+                far.send(word)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert got[-1:] == [word]
+                far.send(b"more")
+                far.send(b" of it")
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert got[-1] == word
+                watch.resume()
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert got[-1] == b"more of it"
+                watch.resume()
+            far.close()
+    assert got == [b"one", b"more of it", b"two", b"more of it", b""]
+
+
+async def test_a_pause_that_is_cancelled() -> None:
+    """Whoever resumes it then is late, and no other with this number is called for it."""
+    with pair() as (near, far), trio.fail_after(10):
+        watch = Watch(near.fileno(), lambda: None)
+        far.send(b"x")
+        with trio.move_on_after(0.05) as scope:
+            await watch.run()
+        assert scope.cancelled_caught
+        assert watch.paused
+        watch.resume()
+        got: list[bytes] = []
+        await call_while_readable(near.fileno(), reading(near, got, b"x"))
+    assert got == [b"x"]
+
+
+async def test_a_pause_that_ends_with_its_socket(way: str) -> None:
+    with pair() as (near, far), trio.fail_after(10):
+        watch = Watch(near.fileno(), lambda: None)
+        far.send(b"x")
+
+        async def wait() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await watch.run()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            closing(near.fileno())
+            if way != "reactor":
+                near.close()
+                watch.resume()
 
 
 async def test_a_socket_has_one_reader() -> None:

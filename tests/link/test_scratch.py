@@ -22,7 +22,7 @@ async def connected() -> AsyncIterator[tuple[EagerStream, trio.SocketStream]]:
         near = await trio.open_tcp_stream(*listener.socket.getsockname())
         far = await listener.accept()
     async with near, far:
-        yield EagerStream.of_link(near), far
+        yield EagerStream.fitted(near), far
 
 
 def messages(splitter: Splitter) -> list[bytes]:

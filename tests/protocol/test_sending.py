@@ -6,6 +6,7 @@ import pytest
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.pacing import Pace
 from edge_tunnel.protocol.sending import SENDING_TABLE, SendHalf, SendState
 from edge_tunnel.protocol.window import MAX_WINDOW
 
@@ -14,7 +15,7 @@ EVENTS = ("end", "stop", "acked", "reset")
 
 def half(state: SendState) -> SendHalf:
     """A half that wrote and sent 10 bytes and then came into this state by its public verbs."""
-    made = SendHalf(100)
+    made = SendHalf(100, Pace())
     made.write(bytes(10))
     made.take()
     if state is SendState.BROKEN:
@@ -61,19 +62,55 @@ def test_only_an_open_half_has_room(state: SendState) -> None:
 
 def test_no_limit_makes_us_keep_more_than_the_largest_window() -> None:
     """A far end that names a huge limit and delivers nothing cannot fill our memory."""
-    subject = SendHalf(0)
+    subject = SendHalf(0, Pace())
     assert subject.credit(0, 2**62)
     assert subject.room == MAX_WINDOW
     subject.write(bytes(MAX_WINDOW))
     assert subject.room == 0
-    taken = len(subject.take()[1])
+    taken = 0
+    while taken < MAX_DATA:  # less is not worth filling
+        taken += len(subject.take()[1])
     assert subject.credit(taken, 2**62)
     assert subject.room == taken
 
 
+def test_little_room_is_not_worth_filling() -> None:
+    """While more credit is to come; else frames become as small as the credit for each of them."""
+    subject = SendHalf(4 * MAX_DATA, Pace())
+    subject.write(bytes(4 * MAX_DATA - 1000))
+    while subject.take()[1]:
+        pass
+    assert (subject.room, subject.is_roomy) == (1000, False)
+    assert not subject.credit(1000, 4 * MAX_DATA + 1000)
+    assert not subject.is_roomy
+    assert subject.credit(MAX_DATA, 5 * MAX_DATA)
+    assert subject.is_roomy
+    assert not subject.credit(2 * MAX_DATA, 6 * MAX_DATA)  # it was roomy before
+    subject.write(bytes(3))  # whoever has no more than that need not wait
+
+
+@pytest.mark.parametrize("window", [1, 2, 1000, MAX_DATA, MAX_WINDOW])
+def test_a_window_of_any_size_is_filled(window: int) -> None:
+    """Half of a small one is worth it, and whatever there is when nothing is on its way."""
+    subject = SendHalf(0, Pace())
+    assert not subject.is_roomy
+    assert subject.credit(0, window)
+    subject.write(bytes(window))
+    assert not subject.is_roomy
+    while subject.take()[1]:
+        pass
+    half_of_it = (window + 1) // 2
+    assert subject.credit(half_of_it, half_of_it + window)
+    subject.write(bytes(subject.room))
+    while subject.take()[1]:
+        pass
+    assert subject.credit(half_of_it + window, half_of_it + window + 1)
+    assert subject.room == 1
+
+
 def test_end_comes_after_the_last_byte() -> None:
     """END is given out once, and only when all bytes were taken."""
-    subject = SendHalf(100)
+    subject = SendHalf(100, Pace())
     subject.write(b"abc")
     subject.end()
     assert subject.take_end() is None
@@ -99,7 +136,7 @@ def test_the_last_credit_makes_it_done() -> None:
 @pytest.mark.parametrize("ended", [False, True])
 def test_what_was_never_sent_cannot_be_delivered(ended: bool) -> None:
     """A CREDIT ahead of what went out is a lie, also if the bytes or END wait to go."""
-    subject = SendHalf(100)
+    subject = SendHalf(100, Pace())
     subject.write(bytes(10))
     if ended:
         subject.take()
@@ -119,7 +156,7 @@ def test_a_late_credit_takes_nothing_back() -> None:
 
 def test_credit_tells_when_room_appears() -> None:
     """The user is woken once: when there was no room and now is."""
-    subject = SendHalf(10)
+    subject = SendHalf(10, Pace())
     subject.write(bytes(10))
     assert not subject.credit(0, 10)
     assert subject.credit(0, 20)
@@ -149,7 +186,7 @@ def test_bytes_that_never_went_out_cannot_have_arrived() -> None:
 
 def test_resume_sends_again_from_where_the_far_end_stands() -> None:
     """Bytes and END go out again, from the far end's position."""
-    subject = SendHalf(100)
+    subject = SendHalf(100, Pace())
     subject.write(b"0123456789")
     subject.end()
     subject.take()
@@ -205,7 +242,7 @@ def test_finish_is_for_a_lost_last_credit() -> None:
 
 def test_writes_are_cut_into_frames() -> None:
     """One take gives a frame's worth: little at first, and MAX_DATA on a fast path."""
-    subject = SendHalf(400_000)
+    subject = SendHalf(400_000, Pace())
     subject.write(bytes(400_000))
     first = len(subject.take()[1])
     assert subject.sent == first < MAX_DATA

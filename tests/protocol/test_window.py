@@ -64,10 +64,21 @@ def test_a_later_stream_need_not_find_out_again() -> None:
     budget = Budget()
     feed(Window(budget), rate=10e6, trip=0.1, seconds=2)
     second, third = Window(budget), Window(budget)
-    feed(second, rate=3e6, trip=0.1, seconds=0.25)  # a window each round trip, at first
+    feed(second, rate=3e6, trip=0.1, seconds=0.25, start=1003)  # a window each round trip, at first
     assert second.size > 1.9e6
-    feed(third, rate=1e6, trip=0.1, seconds=2)
+    feed(third, rate=1e6, trip=0.1, seconds=2, start=1004)
     assert third.size == INITIAL_WINDOW
+
+
+def test_streams_at_once_do_not_all_get_what_one_has_filled() -> None:
+    """They share the path: sixteen of such windows would lie about at the node."""
+    budget = Budget()
+    feed(Window(budget), rate=100e6, trip=0.02, seconds=2)
+    assert budget.proven > 3.9e6
+    windows = [Window(budget) for _ in range(16)]
+    for turn in range(4000):
+        windows[turn % 16].delivered(65536, 1003 + turn * 0.0005, 0.02)
+    assert sum(window.size for window in windows) < 16 * INITIAL_WINDOW + 4e6
 
 
 def test_shrinks_when_the_budget_is_short() -> None:
