@@ -105,8 +105,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         Raises as `send_all` does.
         """
         self._check_sending()
-        outgoing = self.core.outgoing
-        return min(outgoing.room, MAX_DATA) if outgoing.is_roomy else 0
+        return min(self.core.outgoing.usable, MAX_DATA)
 
     async def _send_in_parts(self, data: bytes | bytearray | memoryview) -> None:
         done = 0

@@ -80,11 +80,12 @@ class Writer:
         """Send what the transport takes at once. Returns whether that was all there is."""
         while self._burst < _BURST and not self._flushing:
             group, size = self._next_group()
-            if not group:
-                return not self._ended
-            self._burst += size
-            self._flushing = not self._transport.send_now(group)
-            self.last_sent = trio.current_time()
+            if group:
+                self._burst += size
+                self._flushing = not self._transport.send_now(group)
+                self.last_sent = trio.current_time()
+            if size < max(1, self._transport.group) and not self._flushing:
+                return not self._ended  # what would have been in the group is not there
         return False
 
     def _next_group(self) -> tuple[list[bytes], int]:

@@ -18,8 +18,13 @@ __all__ = ["Outlet", "Source"]
 class Source(Protocol):
     """Something that gives messages, one at a time."""
 
+    @property
+    def pending(self) -> bool:
+        """Whether there may be another one. If not, or if there is none: it is asked again only
+        after it called `Outlet.ready`."""
+
     def next_message(self) -> bytes | None:
-        """The next message, or None: ask again only after it called `Outlet.ready`."""
+        """The next message, or None if there is none."""
 
 
 class Outlet:
@@ -76,8 +81,10 @@ class Outlet:
         while self._turns:
             source = next(iter(self._turns))
             message = source.next_message()
-            if message is not None:
+            if message is None or not source.pending:
+                del self._turns[source]
+            else:
                 self._turns.move_to_end(source)
+            if message is not None:
                 return message
-            del self._turns[source]
         return None

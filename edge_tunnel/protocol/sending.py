@@ -83,12 +83,15 @@ class SendHalf:
         return min(self.limit, self._buffer.base + MAX_WINDOW) - self._buffer.end
 
     @property
-    def is_roomy(self) -> bool:
-        """Whether the room is worth filling: with a whole frame, with half of the far end's window,
-        or with all that it takes. Else each credit would be filled with a small frame, and each
-        of these give a small credit: the silly window of RFC 1122, 4.2.3.4, by its rule."""
-        room = self.room
-        return room >= self._worth or room > 0 == self.buffered
+    def usable(self) -> int:
+        """`room`, or 0 if it is not worth filling: for a whole frame, half of the far end's window,
+        or all that it takes. Else each credit is filled with a splinter of a frame, and each of
+        these brings as small a credit: the silly window, avoided as RFC 1122, 4.2.3.4 says."""
+        if self.state is not SendState.OPEN:
+            return 0
+        buffer = self._buffer
+        room = min(self.limit, buffer.base + MAX_WINDOW) - buffer.end
+        return room if room >= self._worth or buffer.base == buffer.end else 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes to send. Raises LocalProtocolError if there is no room for all of them."""
@@ -118,12 +121,12 @@ class SendHalf:
         """The far end has delivered up to `delivered` and takes bytes up to `limit`.
 
         `now` (seconds): this was said in answer to bytes of ours, so it tells how fast the path is.
-        Returns whether there is room now that is worth filling, and was none before.
+        Returns whether there is `usable` room now and was none before.
 
         Raises:
           RemoteProtocolError: it claims to have delivered what was never sent.
         """
-        full = not self.is_roomy
+        full = not self.usable
         self.limit = max(self.limit, limit)
         self._worth = max(self._worth, _worth(limit - delivered))
         if self.state not in (SendState.DONE, SendState.BROKEN):
@@ -131,7 +134,7 @@ class SendHalf:
             self._acknowledge(delivered)
             if now is not None and fresh > 0:
                 self._meter.delivered(fresh, now, more=self._buffer.next > delivered)
-        return full and self.is_roomy
+        return full and self.usable > 0
 
     def resume(self, received: int, delivered: int, limit: int) -> None:
         """A new link: the far end stands at `received`; go on sending from there.

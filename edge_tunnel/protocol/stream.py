@@ -217,6 +217,11 @@ class Stream:
 
     # -- next to send
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is something for the outlet."""
+        return self.outgoing.pending
+
     def next_message(self) -> bytes | None:
         """For the outlet: one DATA or END, or None."""
         offset, data = self.outgoing.take()

@@ -285,6 +285,11 @@ class Tunnel:
         self._answers.append(frame)
         self._outlet.ready(self)
 
+    @property
+    def pending(self) -> bool:
+        """Whether an answer waits for the outlet."""
+        return bool(self._answers)
+
     def next_message(self) -> bytes | None:
         """For the outlet: the next answer."""
         # packed only now: sealing counts the control frames in the order in which they leave

@@ -52,6 +52,11 @@ class _Pages:
         self.gather = gather
         self._rests = False
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is worth to ask for a page."""
+        return not self._rests
+
     def next_message(self) -> bytes | None:
         """One page for each turn of the event loop: making it is work, also where it is empty and
         costs the link nothing to send."""

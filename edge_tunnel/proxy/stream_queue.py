@@ -40,12 +40,18 @@ class StreamQueue:
         self._messages.clear()
         self.size = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is a message."""
+        return bool(self._messages)
+
     def next_message(self) -> bytes | None:
         """For the outlet. An empty queue leaves the table."""
         if not self._messages:
-            self._route.queues.pop(self._key, None)
             return None
         message = self._messages.popleft()
         self.size -= len(message)
         self._budget.held -= len(message) + OBJECT
+        if not self._messages:
+            self._route.queues.pop(self._key, None)
         return message

@@ -13,6 +13,10 @@ class Queue:
     def __init__(self, name: str, count: int) -> None:
         self.messages = deque(f"{name}{number}".encode() for number in range(count))
 
+    @property
+    def pending(self) -> bool:
+        return bool(self.messages)
+
     def next_message(self) -> bytes | None:
         return self.messages.popleft() if self.messages else None
 

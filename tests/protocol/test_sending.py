@@ -80,11 +80,11 @@ def test_little_room_is_not_worth_filling() -> None:
     subject.write(bytes(4 * MAX_DATA - 1000))
     while subject.take()[1]:
         pass
-    assert (subject.room, subject.is_roomy) == (1000, False)
+    assert (subject.room, subject.usable) == (1000, 0)
     assert not subject.credit(1000, 4 * MAX_DATA + 1000)
-    assert not subject.is_roomy
+    assert not subject.usable
     assert subject.credit(MAX_DATA, 5 * MAX_DATA)
-    assert subject.is_roomy
+    assert subject.usable
     assert not subject.credit(2 * MAX_DATA, 6 * MAX_DATA)  # it was roomy before
     subject.write(bytes(3))  # whoever has no more than that need not wait
 
@@ -93,10 +93,10 @@ def test_little_room_is_not_worth_filling() -> None:
 def test_a_window_of_any_size_is_filled(window: int) -> None:
     """Half of a small one is worth it, and whatever there is when nothing is on its way."""
     subject = SendHalf(0, Pace())
-    assert not subject.is_roomy
+    assert not subject.usable
     assert subject.credit(0, window)
     subject.write(bytes(window))
-    assert not subject.is_roomy
+    assert not subject.usable
     while subject.take()[1]:
         pass
     half_of_it = (window + 1) // 2

@@ -596,6 +596,10 @@ def test_outlet_is_fair() -> None:
         def __init__(self, name: bytes, count: int) -> None:
             self.messages = [name + str(n).encode() for n in range(count)]
 
+        @property
+        def pending(self) -> bool:
+            return bool(self.messages)
+
         def next_message(self) -> bytes | None:
             return self.messages.pop(0) if self.messages else None
 
