@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 import struct
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -51,12 +52,15 @@ async def splice(
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(to_tunnel.run, nursery.cancel_scope)
-            await _ToSocket(stream, eager).run(nursery.cancel_scope)
+            to_socket = _ToSocket(stream, eager, nursery)
+            to_socket.begin()
+            await to_tunnel.run(nursery.cancel_scope)
+            await to_socket.wait()
         clean = not nursery.cancel_scope.cancel_called
         if clean:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
     finally:
+        stream.sink = None
         sock.socket.close()
         if not clean:
             stream.abort(Reason.RESET, to_tunnel.problem)
@@ -144,57 +148,54 @@ class _ToTunnel:
 
 class _ToSocket:
     """From the tunnel to the socket. What the socket takes at once it gets at the end of the batch
-    that brought it, without a turn of the scheduler; the rest, and the end, is the task's."""
+    that brought it, without a turn of the scheduler, and the end as well; for the rest there is a
+    task as long as there is a rest."""
 
-    def __init__(self, stream: TunnelStream, sock: EagerStream) -> None:
+    def __init__(self, stream: TunnelStream, sock: EagerStream, nursery: trio.Nursery) -> None:
         self._stream = stream
         self._sock = sock
+        self._nursery = nursery
         self._full = False  # the socket has to be flushed
-        self._broken: trio.BrokenResourceError | None = None  # what a write was told
+        self._broken = False  # it takes no more
+        self._flushing = False  # there is a task
+        self._over = False
         self._wake = trio.lowlevel.ParkingLot()
 
-    async def run(self, scope: trio.CancelScope) -> None:
-        """Until the end of the stream."""
-        self._stream.sink = self._pour_or_wake
-        try:
-            while not self._is_over:
-                await self._work()
-            self._stream.receive_end()  # or it raises what it is instead
-            self._sock.end_now()
-        except trio.BrokenResourceError:
-            if self._stream.core.reason is not None:
-                scope.cancel()
-            else:
-                self._stream.stop_receiving()  # the socket takes no more; what it said is good
-        finally:
-            self._stream.sink = None
+    def begin(self) -> None:
+        """Begin with what is here already."""
+        self._stream.sink = self._carry
+        self._carry()
 
-    async def _work(self) -> None:
-        self._pour()
-        if self._broken is not None:
-            raise self._broken
-        if self._full:
-            await self._sock.flush()
-            self._full = False
-        elif self._stream.core.incoming.waiting:
-            await trio.lowlevel.checkpoint()
-        elif not self._is_over:
+    async def wait(self) -> None:
+        """Until the end of the stream, or of the socket."""
+        while not self._over:
             await self._wake.park()
 
-    @property
-    def _is_over(self) -> bool:
-        """Whether no more bytes come."""
-        incoming = self._stream.core.incoming
-        ended = incoming.readable and not incoming.waiting and not self._full
-        return ended or self._stream.core.reason is not None
+    def _carry(self) -> None:
+        """Give the socket what it takes, and see to what follows."""
+        if self._stream.core.reason is not None:
+            self._nursery.cancel_scope.cancel()
+        elif not self._flushing and not self._over:
+            self._pour()
+            if self._full or (self._stream.core.incoming.waiting and not self._broken):
+                self._flushing = True
+                self._nursery.start_soon(self._flush)
+            elif self._broken or self._stream.core.incoming.readable:
+                self._end()
 
-    def _pour_or_wake(self) -> None:
-        self._pour()
-        if self._full or self._broken or self._stream.core.incoming.waiting or self._is_over:
-            self._wake.unpark_all()
+    async def _flush(self) -> None:
+        try:
+            while self._full:
+                await self._sock.flush()
+                self._full = False
+                self._pour()
+        except trio.BrokenResourceError:
+            self._broken = True
+        await trio.lowlevel.checkpoint()  # there may be a burst behind this one
+        self._flushing = False
+        self._carry()
 
     def _pour(self) -> None:
-        """Give the socket what it takes."""
         poured = 0
         try:
             while not self._full and not self._broken and poured < _BURST:
@@ -203,5 +204,16 @@ class _ToSocket:
                     break
                 poured += len(data)
                 self._full = not self._sock.send_now((data,))
-        except trio.BrokenResourceError as error:
-            self._broken = error
+        except trio.BrokenResourceError:
+            self._broken = True
+
+    def _end(self) -> None:
+        """Of the bytes, or of the socket."""
+        self._over = True
+        self._wake.unpark_all()
+        if self._broken:
+            self._stream.stop_receiving()  # the socket takes no more; what it said is good
+        else:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                self._stream.receive_end()
+                self._sock.end_now()

@@ -295,6 +295,27 @@ async def test_leaving_resets() -> None:
         await broken.wait()
 
 
+async def test_leaving_resets_what_was_ended_one_way() -> None:
+    """The service has ended its half; its user, who says nothing, learns of the reset as well."""
+    broken = trio.Event()
+
+    async def serve(sock: trio.SocketStream) -> None:
+        await sock.send_all(b"all of it")
+        await sock.send_eof()
+        try:
+            await read_all(sock)
+        except trio.BrokenResourceError:
+            broken.set()
+
+    async with rig(serve) as the:
+        user = await the.connect()
+        assert await read_all(user) == b"all of it"
+        the.remote.leave()
+        await broken.wait()
+        while not user.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            await trio.lowlevel.checkpoint()
+
+
 @pytest.mark.slow
 async def test_bytes_over_cuts() -> None:
     """Both ways at once through real sockets, while links are cut again and again."""
