@@ -229,7 +229,10 @@ MUTANTS = {
         "writer", "self._ended = message is self.farewell", "self._ended = False", "link"
     ),
     "the end overtakes what the socket did not take yet": Mutant(
-        "splice", "and not incoming.waiting and not self._full", "and not incoming.waiting", "link"
+        "splice",
+        "            if self._full or (self._stream",
+        "            if (self._stream",
+        "link",
     ),
     "bytes are poured into a full socket": Mutant(
         "splice",
@@ -259,7 +262,42 @@ MUTANTS = {
         "link",
     ),
     "a reset that a write was told is forgotten": Mutant(
-        "splice", "            self._broken = error", "            pass", "link"
+        "splice",
+        "            self._broken = True\n\n    def _end",
+        "            pass\n\n    def _end",
+        "link",
+    ),
+    "a reset is told to nobody who only listens": Mutant(
+        "splice",
+        "            self._nursery.cancel_scope.cancel()\n        elif not self._flushing",
+        "            pass\n        elif not self._flushing",
+        "link",
+    ),
+    "a paused reader is not resumed": Mutant(
+        "splice", "        self._sock.resume()\n", "        pass\n", "link"
+    ),
+    "nobody who waits is silent": Mutant(
+        "splice", "self._silence.deadline = math.inf  # it", "pass  # it", "link"
+    ),
+    "a bug at the end of a round ends the node": Mutant(
+        "reactor",
+        "        except Exception as error:  # noqa: BLE001 - it may end links",
+        "        except NameError as error:  # noqa: BLE001 - it may end links",
+        "link",
+    ),
+    "each stream gets the window that one alone has filled": Mutant(
+        "window", "self._budget.proven if alone else 0", "self._budget.proven"
+    ),
+    "frames are as small as a stream's share": Mutant(
+        "pacing",
+        "in_time = (pace.delivered - self._before) / (now - self._since) * _TIME",
+        "in_time = count / (now - self._since) * _TIME",
+    ),
+    "splinters of a frame are sent": Mutant(
+        "sending", "return room if room >= self._worth or", "return room if room > 0 or"
+    ),
+    "a source that has nothing is asked for ever": Mutant(
+        "outlet", "if message is None or not source.pending:", "if not source.pending:"
     ),
 }
 

@@ -85,3 +85,26 @@ def test_the_writer_is_woken() -> None:
     outlet.ready(source)
     outlet.ready(source)
     assert calls == ["<Outlet urgent=1 sources=0>", "<Outlet urgent=1 sources=1>"]
+
+
+def test_a_source_that_thought_it_had_something() -> None:
+    """It is asked once, and again after it says so."""
+
+    class Hopeful(Queue):
+        pending = True  # type: ignore[assignment]
+
+        def next_message(self) -> bytes | None:
+            self.asked += 1
+            assert self.asked < 10
+            return super().next_message()
+
+        asked = 0
+
+    outlet = Outlet()
+    source = Hopeful("a", 1)
+    outlet.ready(source)
+    assert drain(outlet) == [b"a0"]
+    assert source.asked == 2
+    assert outlet.next_message() is None
+    outlet.ready(source)
+    assert (drain(outlet), source.asked) == ([], 3)
