@@ -91,7 +91,7 @@ def test_a_source_that_thought_it_had_something() -> None:
     """It is asked once, and again after it says so."""
 
     class Hopeful(Queue):
-        pending = True  # type: ignore[assignment]
+        pending = True
 
         def next_message(self) -> bytes | None:
             self.asked += 1
