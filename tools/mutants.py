@@ -127,12 +127,12 @@ MUTANTS = {
     "answers are not bounded": Mutant("tunnel", ">= _MAX_ANSWERS:", "< 0:"),
     "arrays are not bounded": Mutant("codec", "max_array_len=longest", "max_array_len=2**17"),
     "a true number passes for a flag": Mutant(
-        "codec", "return type(value) is bool", "return isinstance(value, int)"
+        "spec", "return type(value) is bool", "return isinstance(value, int)"
     ),
     "a flag passes for a number": Mutant(
-        "codec",
-        "return type(value) is int and 0 <= value <= _MAX_NUMBER",
-        "return isinstance(value, int) and 0 <= value <= _MAX_NUMBER",
+        "spec",
+        "return type(value) is int and 0 <= value <= MAX_NUMBER",
+        "return isinstance(value, int) and 0 <= value <= MAX_NUMBER",
     ),
     "an offset may be sealed twice": Mutant(
         "sealing", "<= start < stop:", "<= 2**65 or stop < start:"

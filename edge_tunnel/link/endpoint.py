@@ -33,7 +33,7 @@ from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.streams import StreamEvent, wake_user
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.visit import Visit
-from edge_tunnel.protocol.codec import Route, decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Bye,
     Close,
@@ -59,6 +59,7 @@ from edge_tunnel.protocol.greeting import (
     SUBPROTOCOL,
     common_features,
 )
+from edge_tunnel.protocol.head import Head, peek
 from edge_tunnel.protocol.keepalive import Rhythm
 from edge_tunnel.protocol.tunnel import (
     Event,
@@ -462,7 +463,7 @@ class Endpoint:
         self.notices.close()
 
 
-def _decode(message: bytes, head: Route | None = None) -> Frame:
+def _decode(message: bytes, head: Head | None = None) -> Frame:
     """The frame, its text for people made fit for a terminal and a log."""
     frame = decode(message, head)
     if head is not None and head.stream:

@@ -18,9 +18,9 @@ from typing import Final
 import trio
 
 from edge_tunnel.access.rights import Authority
-from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.codec import encode
 from edge_tunnel.protocol.frames import Ask, Attached, Page
+from edge_tunnel.protocol.head import Head
 from edge_tunnel.protocol.listing import LISTS, List, Missing, Row, TunnelRow
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.gather import PATIENCE, Gather

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
-from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.greeting import SEALED
+from edge_tunnel.protocol.head import Head
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.budget import Budget, whom_to_cut
 from edge_tunnel.proxy.ledger import LiveStreams

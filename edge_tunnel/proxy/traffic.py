@@ -19,8 +19,7 @@ import trio
 from edge_tunnel.access.rights import Authority
 from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
-from edge_tunnel.protocol.codec import Route as Head
-from edge_tunnel.protocol.codec import check_data, decode, peek
+from edge_tunnel.protocol.codec import decode
 from edge_tunnel.protocol.frames import (
     Ask,
     Attach,
@@ -44,6 +43,7 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     clip,
 )
+from edge_tunnel.protocol.head import Head, check_data, peek
 from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops

@@ -32,8 +32,9 @@ from edge_tunnel.edge.offered import Offered
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.notices import Notices
 from edge_tunnel.link.transport import PlainTransport, Transport
-from edge_tunnel.protocol.codec import check_data, decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, Kind
+from edge_tunnel.protocol.head import check_data, peek
 from edge_tunnel.proxy.hop import HopSettings
 from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.proxy.node import Node, NodeSettings

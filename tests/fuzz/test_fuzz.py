@@ -9,8 +9,9 @@ import pytest
 
 from edge_tunnel.alwayson.codec import encode
 from edge_tunnel.errors import RemoteProtocolError
-from edge_tunnel.protocol.codec import decode, peek
+from edge_tunnel.protocol.codec import decode
 from edge_tunnel.protocol.frames import Kind
+from edge_tunnel.protocol.head import peek
 from tests.fuzz import targets
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.seeds import seeds

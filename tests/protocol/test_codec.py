@@ -14,20 +14,7 @@ from hypothesis import given
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol import frames
-from edge_tunnel.protocol.codec import (
-    _BY_HAND,
-    _LACKING,
-    _SPEC,
-    Route,
-    _by_hand,
-    _by_spec,
-    check_data,
-    decode,
-    encode,
-    encode_data,
-    encode_head,
-    peek,
-)
+from edge_tunnel.protocol.codec import _by_spec, decode, encode, encode_data, encode_head
 from edge_tunnel.protocol.frames import (
     FIRST_TUNNEL_KIND,
     MAX_DATA,
@@ -44,7 +31,10 @@ from edge_tunnel.protocol.frames import (
     Position,
     clip,
 )
+from edge_tunnel.protocol.frequent import FREQUENT, by_hand
+from edge_tunnel.protocol.head import Head, check_data, peek
 from edge_tunnel.protocol.listing import Missing, NodeRow, ThingRow, TunnelRow
+from edge_tunnel.protocol.spec import LACKING, SPEC
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "frames.json").read_text(encoding="utf-8")
@@ -78,25 +68,25 @@ def examine(message: bytes) -> None:
     """What must hold for any bytes: documented results, and readers that agree."""
     frame = frame_or_error(message)
     try:
-        route = peek(message)
+        head = peek(message)
     except RemoteProtocolError:
         assert frame is None, "an endpoint takes what a node does not understand"
         return
     if frame is not None:
         assert isinstance(frame, tuple)
-        if route.tunnel is not None:
-            assert (route.tunnel, route.stream) == (frame[0], frame[1])
-        assert (route.kind < FIRST_TUNNEL_KIND) == (route.tunnel is None)
-        assert decode(message, route) == frame
-        if route.kind in _BY_HAND:
-            assert _by_spec(message, route.kind) == frame, "the general way says something else"
-    if route.kind == Kind.DATA:
-        examine_data(message, route, frame)
+        if head.tunnel is not None:
+            assert (head.tunnel, head.stream) == (frame[0], frame[1])
+        assert (head.kind < FIRST_TUNNEL_KIND) == (head.tunnel is None)
+        assert decode(message, head) == frame
+        if head.kind in FREQUENT:
+            assert _by_spec(message, head.kind) == frame, "the general way says something else"
+    if head.kind == Kind.DATA:
+        examine_data(message, head, frame)
 
 
-def examine_data(message: bytes, route: Route, frame: object) -> None:
+def examine_data(message: bytes, head: Head, frame: object) -> None:
     try:
-        check_data(message, route)
+        check_data(message, head)
     except RemoteProtocolError:
         assert frame is None, "a node refuses what an endpoint takes"
     else:
@@ -109,7 +99,7 @@ def test_golden(vector: dict[str, Any]) -> None:
     message = bytes.fromhex(vector["message"])
     frame = decode(message)
     fields = {name: plain(value) for name, value in zip(frame._fields, frame, strict=True)}
-    lacking = _LACKING.get(type(frame), 0)
+    lacking = LACKING.get(type(frame), 0)
     if lacking and not frame[-lacking]:
         for name in frame._fields[-lacking:]:
             del fields[name]  # not in the message of a tunnel that is not sealed, for instance
@@ -150,8 +140,8 @@ def test_every_kind_has_vectors() -> None:
     """No frame without a golden message; no kind without a class and a checked field list."""
     names = {vector["kind"] for vector in GOLDEN}
     assert names == {kind.name for kind in Kind}
-    assert set(_SPEC) == set(Kind)
-    for kind, (cls, checks) in _SPEC.items():
+    assert set(SPEC) == set(Kind)
+    for kind, (cls, checks) in SPEC.items():
         assert cls.__name__.upper() == Kind(kind).name
         assert len(cls._fields) == len(checks)
 
@@ -174,7 +164,7 @@ def test_any_bytes(message: bytes) -> None:
 
 
 @given(
-    st.sampled_from(sorted(_SPEC)),
+    st.sampled_from(sorted(SPEC)),
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary()
         | st.floats(allow_nan=False),
@@ -215,17 +205,17 @@ def test_data_by_its_head(size: int) -> None:
 
 
 @given(
-    st.sampled_from(sorted(_BY_HAND)),
+    st.sampled_from(sorted(FREQUENT)),
     st.integers(1, 2**32 - 1),
     st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 300), min_size=3, max_size=3),
     st.binary(min_size=TAG, max_size=TAG) | st.just(b""),
 )
-def test_by_hand(kind: int, stream: int, numbers: list[int], tag: bytes) -> None:
+def testby_hand(kind: int, stream: int, numbers: list[int], tag: bytes) -> None:
     """What every connection sends is not left to the general way, however large its numbers."""
-    cls, count = _BY_HAND[kind]
+    cls, count = FREQUENT[kind]
     frame = cls(TUNNEL, stream, *numbers[:count], tag or (b"A" if cls is Data else b""))
     message = encode(frame)
-    assert _by_hand(message, None) == frame
+    assert by_hand(message, None) == frame
     examine(message)
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import edge_tunnel.protocol
-from edge_tunnel.protocol import codec
+from edge_tunnel.protocol import spec
 from edge_tunnel.protocol.attach import ATTACH_TIMEOUT
 from edge_tunnel.protocol.frames import MAX_DATA, MAX_MESSAGE, MAX_STREAMS, MAX_TEXT, Kind
 from edge_tunnel.protocol.greeting import NEWEST, SUBPROTOCOL
@@ -18,25 +18,25 @@ from edge_tunnel.proxy.lists import _MAX_OPEN
 from edge_tunnel.reasons import Reason
 
 PAGE = (Path(edge_tunnel.protocol.__file__).parent / "WIRE.md").read_text(encoding="utf-8")
-_TYPES: dict[codec.Check, str] = {
-    codec._number: "number",
-    codec._flag: "flag",
-    codec._text: "text",
-    codec._name: "name",
-    codec._names: "names",
-    codec._id: "id",
-    codec._proof: "proof",
-    codec._bulk: "bulk",
-    codec._stream: "stream",
-    codec._positions: "positions",
-    codec._list: "list",
-    codec._rows: "rows",
-    codec._missing: "missing",
-    codec._tag: "tag",
-    codec._offer: "offer",
-    codec._answer: "answer",
-    codec._services: "services",
-    codec._fingerprint: "fingerprint",
+_TYPES: dict[spec.Check, str] = {
+    spec._number: "number",
+    spec._flag: "flag",
+    spec._text: "text",
+    spec._name: "name",
+    spec._names: "names",
+    spec._id: "id",
+    spec._proof: "proof",
+    spec._bulk: "bulk",
+    spec._stream: "stream",
+    spec._positions: "positions",
+    spec._list: "list",
+    spec._rows: "rows",
+    spec._missing: "missing",
+    spec._tag: "tag",
+    spec._offer: "offer",
+    spec._answer: "answer",
+    spec._services: "services",
+    spec._fingerprint: "fingerprint",
 }
 
 
@@ -48,11 +48,11 @@ def rows(first: str) -> list[list[str]]:
 
 def fields(kind: int) -> str:
     """The fields of a kind as the table has them; a name that is its type stands alone."""
-    cls, checks = codec._SPEC[kind]
+    cls, checks = spec.SPEC[kind]
     cells = []
-    lacking = cls._fields[len(checks) - codec._LACKING.get(cls, 0) :]
+    lacking = cls._fields[len(checks) - spec.LACKING.get(cls, 0) :]
     for name, check in zip(cls._fields, checks, strict=True):
-        if check is codec._tunnel_itself:
+        if check is spec._tunnel_itself:
             cells.append("0")
         else:
             cell = name if name == _TYPES[check] else f"{name} {_TYPES[check]}"
@@ -61,7 +61,7 @@ def fields(kind: int) -> str:
 
 
 def test_kinds_and_fields() -> None:
-    """The table of frames is the codec's."""
+    """The table of frames is the code's."""
     page = {int(row[0]): (row[1], row[3]) for row in rows("kind")}
     assert page == {int(kind): (kind.name, fields(kind)) for kind in Kind}
 

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from edge_tunnel.protocol.attach import EdgeTunnel, RemoteTunnel
-from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Attach, Close, Detached, StreamFrame, TunnelFrame
+from edge_tunnel.protocol.head import peek
 from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.protocol.tunnel import Event, Tunnel

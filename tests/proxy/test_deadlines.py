@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tunnel.access.rights import Principal
-from edge_tunnel.protocol.codec import Route as Head
 from edge_tunnel.protocol.frames import Attach, Attached, Kind
+from edge_tunnel.protocol.head import Head
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.deadlines import Deadlines
 from edge_tunnel.proxy.guard import Guard

@@ -11,7 +11,7 @@ import trio.testing
 
 from edge_tunnel import DevelopmentKey, Node, NodeSettings, Reason
 from edge_tunnel.access.rights import Credentials, Denial, Principal
-from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     MAX_DATA,
     Bind,
@@ -26,6 +26,7 @@ from edge_tunnel.protocol.frames import (
     Unbind,
     Welcome,
 )
+from edge_tunnel.protocol.head import peek
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import routes as tables
 from edge_tunnel.proxy import traffic

@@ -28,7 +28,7 @@ from edge_tunnel.alwayson.tunnels import CompleteTunnel, StartTunnel
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
-from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
     Bind,
     Bound,
@@ -43,6 +43,7 @@ from edge_tunnel.protocol.frames import (
     Unbound,
     Welcome,
 )
+from edge_tunnel.protocol.head import peek
 from edge_tunnel.protocol.listing import LISTS, offered
 from edge_tunnel.proxy.alwayson.dialogue import (
     MAX_OUTGOING,
