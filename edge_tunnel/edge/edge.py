@@ -194,14 +194,20 @@ class Edge(Endpoint):
         self._bind_epoch = max(self._bind_epoch, beat) + 1
         self.send(Bind(thing, self._bind_epoch))
 
-    def on_link_frame(self, frame: LinkFrame) -> None:
+    def on_link_frame(self, link: Link, frame: LinkFrame) -> None:
+        if link is self.link:  # what is bound, and offered, the newest alone can say
+            self._on_newest(link, frame)
+        if isinstance(frame, Unbound):
+            self._detach_from(link, frame)
+
+    def _on_newest(self, link: Link, frame: LinkFrame) -> None:
         if isinstance(frame, Services):
             self._offered.policy(frame)
             self._tell_offer(self._bound & {frame.thing})
             for tunnel in list(self.tunnels.values()):
                 self._adopt(tunnel)
         elif not isinstance(frame, (Bound, Unbound)):
-            super().on_link_frame(frame)
+            super().on_link_frame(link, frame)
         elif frame.thing not in self.config.things:
             pass  # the answer to a bind that the configuration has taken back, if to any
         elif isinstance(frame, Bound):
@@ -227,6 +233,17 @@ class Edge(Endpoint):
         else:
             self.notices.emit("bind_refused", thing=frame.thing, reason=frame.text or reason.text)
             _log.error("%s was not bound: %s", frame.thing, frame.text or reason.text)
+
+    def _detach_from(self, link: Link, frame: Unbound) -> None:
+        """A link does not hold this thing (any more): its node has detached the tunnels, too.
+
+        Also where our own bind by a newer link has taken it: the remotes attach again, by that one.
+        """
+        for tunnel in list(self.tunnels.values()):
+            assert isinstance(tunnel, EdgeTunnel)
+            if tunnel.thing == frame.thing and tunnel.uses(link.outlet):
+                tunnel.detach(trio.current_time(), Reason.of(frame.reason), frame.text)
+                self.tell(tunnel)
 
     async def _bind_again_later(self, thing: str, beat: int) -> None:
         await trio.sleep(_REBIND_DELAY)

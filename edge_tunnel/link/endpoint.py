@@ -154,8 +154,8 @@ class Endpoint:
     def on_linked(self) -> None:
         """There is a new link: `self.link`."""
 
-    def on_link_frame(self, frame: LinkFrame) -> None:
-        """A frame of the link that is not PING, PONG or BYE."""
+    def on_link_frame(self, _link: Link, frame: LinkFrame) -> None:
+        """A frame of a link that is not PING, PONG, DRAIN or BYE, and the link that it came by."""
         raise RemoteProtocolError(f"{type(frame).__name__} goes the other way")
 
     def on_unknown_tunnel(self, link: Link, frame: TunnelFrame | StreamFrame) -> None:
@@ -416,8 +416,8 @@ class Endpoint:
         elif isinstance(frame, Bye):
             self._candidates.hold_off(visit.url, frame)
             raise LinkLost(f"the node ended the link: {frame.text or Reason.of(frame.reason).text}")
-        elif not isinstance(frame, Pong) and link is self.link:
-            self.on_link_frame(cast("LinkFrame", frame))
+        elif not isinstance(frame, Pong):
+            self.on_link_frame(link, cast("LinkFrame", frame))
 
     def send(self, frame: Frame) -> None:
         """Send a control frame, if there is a link."""

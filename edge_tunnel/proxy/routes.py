@@ -306,6 +306,19 @@ class Routes:
         self._drop_candidate(route, frame.epoch)
         if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
+        elif source is candidate.edge:
+            self.refused(frame, candidate.remote)
+
+    def refused(self, frame: Close, remote: Port) -> None:
+        """A remote is told no. Its tunnel is over by that, and the route, if the edge has left it.
+
+        Behind a hop it may be somebody else who has asked; the node there knows.
+        """
+        route = self._routes.get(frame.tunnel)
+        if route is None or route.candidates or remote.is_hop:
+            return
+        if route.remote is remote and route.edge is None:
+            self._remove(route, frame.reason, frame.text)
 
     def end(self, route: Route, reason: Reason, text: str) -> None:
         """The node ends a tunnel: both ends are told, and those of attaches under way."""
@@ -323,11 +336,11 @@ class Routes:
         for route in list(port.routes):
             self._leave(route, port, text)
 
-    def displaced(self, port: Port, thing: str) -> None:
-        """The port lost a thing to a higher epoch: as `lost`, for the tunnels to that thing."""
+    def displaced(self, port: Port, thing: str, text: str) -> None:
+        """The port has lost a thing: as `lost`, for the tunnels to that thing."""
         for route in list(port.routes):
             if route.thing == thing:
-                self._leave(route, port, "the device has a newer link")
+                self._leave(route, port, text)
 
     def moved(self, thing: str, where: Port | None) -> None:
         """The thing is bound at another place: its tunnels leave the hop that leads elsewhere.

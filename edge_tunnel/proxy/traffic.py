@@ -197,7 +197,7 @@ class Traffic:
     # -- things
 
     def _bind(self, port: Port, frame: Bind) -> None:
-        if len(port.binds) >= MAX_BINDS:
+        if len(port.binds) >= MAX_BINDS and frame.thing not in port.binds:
             text = f"{MAX_BINDS} things are bound"
             self._refuse_bind(port, frame.thing, 0, Reason.TOO_MANY, text)
             return
@@ -229,6 +229,9 @@ class Traffic:
         self._moved(frame.thing)
 
     def _refuse_bind(self, port: Port, thing: str, epoch: int, reason: Reason, text: str) -> None:
+        if thing in port.binds:  # UNBOUND says that the link does not hold it: nor by an older bind
+            self._unbind(port, thing, text)
+            self.routes.displaced(port, thing, text)
         port.send(Unbound(thing, epoch, reason, text))
         self.recording.bind_refused(port, thing, reason, text)
 
@@ -245,7 +248,7 @@ class Traffic:
         loser.send(Unbound(thing, epoch, Reason.SUPERSEDED, text))
         self._emit("unbound", thing=thing, peer=loser.peer, reason=text)
         self.recording.unbound(loser, thing, text)
-        self.routes.displaced(loser, thing)
+        self.routes.displaced(loser, thing, "the device has a newer link")
 
     def _moved(self, thing: str) -> None:
         """The thing is somewhere else now, or nowhere: whoever waits for it may go there."""
@@ -269,7 +272,7 @@ class Traffic:
             epoch = port.binds[thing]
             self._unbind(port, thing, denial.text)
             port.send(Unbound(thing, epoch, denial.reason, clip(denial.text)))
-            self.routes.displaced(port, thing)
+            self.routes.displaced(port, thing, "the device may not serve this thing any more")
 
     # -- attaching
 
@@ -325,6 +328,7 @@ class Traffic:
     def _refuse(self, port: Port, frame: Attach, close: Close) -> None:
         port.send(close)
         self.recording.denied(port, frame, close)
+        self.routes.refused(close, port)
 
     def _detached(self, port: Port, frame: Detached, message: bytes) -> None:
         """The other node says that its end of the tunnel is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,6 +23,7 @@ from edge_tunnel import (
     TunnelStream,
     open_edge,
 )
+from edge_tunnel.edge.services import ServiceTarget
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -78,7 +79,9 @@ async def greeted(links: trio.MemoryReceiveChannel[NodeEnd]) -> NodeEnd:
 
 @asynccontextmanager
 async def links_of_an_edge(
-    *things: str, config: EdgeConfig = CONFIG
+    *things: str,
+    config: EdgeConfig = CONFIG,
+    services: Mapping[str, ServiceTarget] | None = None,
 ) -> AsyncIterator[tuple[Edge, trio.MemoryReceiveChannel[NodeEnd]]]:
     """An edge, and the links that it dials."""
     config = dataclasses.replace(config, things=things or config.things)
@@ -94,7 +97,7 @@ async def links_of_an_edge(
             near.cut()
 
     with trio.fail_after(1000):
-        async with open_edge(config, dial=dial) as edge:
+        async with open_edge(config, services, dial=dial) as edge:
             yield edge, links
 
 

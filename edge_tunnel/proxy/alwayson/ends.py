@@ -126,11 +126,16 @@ class TunnelEnds:
         self.clock.wake()
         return tunnel
 
-    def detach(self, outlet: Outlet, reason: str) -> None:
-        """A session's link is gone: its tunnels wait for the device's next one."""
+    def detach(
+        self, outlet: Outlet, text: str, reason: Reason = Reason.SILENT, thing: str | None = None
+    ) -> None:
+        """A session's link is gone: its tunnels wait for the device's next one.
+
+        `thing`: it is still there, and has lost this thing alone.
+        """
         for tunnel in list(self.tunnels.values()):
-            if tunnel.uses(outlet):
-                tunnel.detach(trio.current_time(), Reason.SILENT, reason)
+            if tunnel.uses(outlet) and thing in (None, tunnel.thing):
+                tunnel.detach(trio.current_time(), reason, text)
                 self._tell(tunnel)
 
     def review(self, why_not: WhyNot) -> None:

@@ -318,17 +318,19 @@ class Session:
             self._dialogue.notify(frame.thing)
 
     def _on_unbound(self, frame: Unbound) -> None:
-        superseded = frame.reason == Reason.SUPERSEDED
-        text = frame.text or Reason.of(frame.reason).text
-        if frame.thing in self._asked:
-            if superseded and frame.epoch < _LAST_EPOCH:
-                self._bind(frame.thing, beat=frame.epoch)
-            else:
-                del self._asked[frame.thing]
-                self._dialogue.bound(frame.thing, text)
-        elif frame.thing in self.things:
+        reason = Reason.of(frame.reason)
+        text = frame.text or reason.text
+        asked = frame.thing in self._asked
+        if asked and reason is Reason.SUPERSEDED and frame.epoch < _LAST_EPOCH:
+            self._bind(frame.thing, beat=frame.epoch)
+        elif asked:
+            del self._asked[frame.thing]
+            self._dialogue.bound(frame.thing, text)
+        if self._link is not None:
+            self._ends.detach(self._link.outlet, text, reason, frame.thing)
+        if frame.thing in self.things:
             self._lost(frame.thing)
-            if not self.things:
+            if not (asked or self.things):
                 self.end(f"{frame.thing}: {text}")
 
     def _lost(self, thing: str) -> None:
