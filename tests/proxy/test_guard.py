@@ -23,6 +23,7 @@ from edge_tunnel.config.model import EdgeConfig, Service
 from edge_tunnel.config.secret import Secret
 from edge_tunnel.edge.edge import Edge
 from edge_tunnel.edge.offered import Offered
+from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol import frames
 from edge_tunnel.protocol.frames import (
@@ -30,10 +31,12 @@ from edge_tunnel.protocol.frames import (
     Bound,
     Bye,
     Close,
+    Detached,
     Services,
     Unbound,
     Welcome,
 )
+from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.remote.remote import Remote
 from edge_tunnel.testing.cluster import Cluster, open_cluster
@@ -277,13 +280,57 @@ async def test_a_revoked_key_ends_its_links(autojump_clock: object) -> None:
 
 
 async def test_a_device_that_may_serve_a_thing_no_longer(autojump_clock: object) -> None:
-    async with ruled("a") as (cluster, rules), ends(cluster) as (_, remote):
+    async with ruled("a") as (cluster, rules), ends(cluster) as (edge, remote):
+        notices: list[Notice] = []
+        edge.notices.call(notices.append)
+        remote.notices.call(notices.append)
         stream = await remote.open_stream("t", "ssh")
         rules.things["device"].clear()
         rules.tell()
         assert cluster.nodes["a"].registry.locate("t") is None
         rules.things["device"].add("t")  # the edge asks again, after a while
         await exchange(stream)
+        waits = {each.event: each["reason"] for each in notices if "detached" in each.event}
+        assert waits == {
+            "tunnel_detached": NO.text,
+            "detached": "the device may not serve this thing any more",
+        }
+
+
+async def test_a_device_that_may_never_again(autojump_clock: object) -> None:
+    """Both ends wait as for any link that was lost, and nobody for ever."""
+    async with ruled("a") as (cluster, rules), ends(cluster) as (edge, remote):
+        stream = await remote.open_stream("t", "ssh")
+        rules.things["device"].clear()
+        rules.tell()
+        with trio.fail_after(2 * RESUME_TIMEOUT):
+            assert "detached for 120 s" in await broken(stream)
+        await trio.sleep(1)
+        assert edge.link is not None
+        assert not (edge.tunnels or remote.tunnels or len(cluster.nodes["a"].routes))
+
+
+async def test_a_refused_bind_takes_the_older_one_with_it(autojump_clock: object) -> None:
+    """UNBOUND says that the link does not hold the thing: that has to be so, for tunnels too."""
+    async with ruled("a") as (cluster, rules):
+        edge, remote = [
+            await greeted(cluster, role, key)
+            for role, key in (("edge", "device"), ("remote", "alice"))
+        ]
+        for each in (edge, remote):
+            assert isinstance(await each.hear(), Welcome)
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        await remote.say(attach(1))
+        assert await edge.hear() == attach(1)
+        await edge.say(attached(1))
+        assert await remote.hear() == attached(1)
+        rules.things["device"].clear()  # and nobody tells the node
+        await edge.say(Bind("t", 2))
+        assert await edge.hear() == Unbound("t", 0, NO.reason, NO.text)
+        told = await remote.hear()
+        assert isinstance(told, Detached)
+        assert cluster.nodes["a"].registry.locate("t") is None
 
 
 async def test_a_node_that_does_not_understand_the_policy_ends_nothing_for_it(

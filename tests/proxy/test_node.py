@@ -31,7 +31,7 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 from edge_tunnel.protocol.outlet import Outlet
-from edge_tunnel.proxy import routes
+from edge_tunnel.proxy import routes, traffic
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 
 TUNNEL = bytes(range(16))
@@ -532,6 +532,60 @@ async def test_higher_epoch_wins(autojump_clock: trio.testing.MockClock) -> None
         answer = await stale.hear()
         assert isinstance(answer, Unbound)
         assert answer.epoch == 2
+
+
+async def test_an_edge_that_goes_back(autojump_clock: trio.testing.MockClock) -> None:
+    """A bind with a lower epoch by the link that holds the thing: it is told that it does not."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        await edge.say(Bind("t", 0))
+        told = await edge.hear()
+        assert isinstance(told, Unbound)
+        assert (told.epoch, told.reason) == (1, Reason.SUPERSEDED)
+        assert isinstance(await remote.hear(), Detached)
+        await remote.say(attach(2, fresh=False))
+        assert await edge.silent()
+        await edge.say(Bind("t", 2))
+        assert await edge.hear() == Bound("t", 2)
+        assert await edge.hear() == attach(2, fresh=False)
+
+
+async def test_a_bind_again_needs_no_room(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edge with all the things that it may have binds one of them anew."""
+    monkeypatch.setattr(traffic, "MAX_BINDS", 1)
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        await edge.say(Bind("t", 2), Bind("u", 3))
+        assert await edge.hear() == Bound("t", 2)
+        refused = await edge.hear()
+        assert isinstance(refused, Unbound)
+        assert (refused.thing, refused.reason) == ("u", Reason.TOO_MANY)
+        assert await remote.silent()
+
+
+async def test_a_tunnel_that_the_next_edge_does_not_know(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is over for its remote, and so for the node: it would be counted as long as that stays."""
+    async with running() as (node, nursery):
+        _, remote = await edge_and_remote(node, nursery)
+        clone = await join(node, nursery, "edge")
+        await clone.say(Bind("t", 2))
+        assert await clone.hear() == Bound("t", 2)
+        assert isinstance(await remote.hear(), Detached)
+        await remote.say(attach(2, fresh=False))
+        assert await clone.hear() == attach(2, fresh=False)
+        stranger = await join(node, nursery, "remote")
+        await stranger.say(attach(3, fresh=False))
+        assert await clone.hear() == attach(3, fresh=False)
+        await clone.say(Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
+        assert isinstance(await stranger.hear(), Close)
+        assert len(node.routes) == 1  # the owner has not been answered
+        await clone.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        assert isinstance(await remote.hear(), Close)
+        assert len(node.routes) == 0
 
 
 async def test_remote_cannot_bind(autojump_clock: trio.testing.MockClock) -> None:

@@ -12,6 +12,7 @@ import trio.testing
 
 from edge_tunnel import Reason, Remote, TunnelEnded, open_edge, open_remote
 from edge_tunnel.config.alwayson import AlwaysOnSettings
+from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
 from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.remote.lists import open_lister
 from edge_tunnel.testing.cluster import KEY, open_cluster
@@ -249,3 +250,24 @@ async def test_a_drain_that_takes_too_long(autojump_clock: trio.testing.MockCloc
             await stream.receive_some()
         assert isinstance(caught.value.__cause__, TunnelEnded)
         assert caught.value.__cause__.reason is Reason.SHUTTING_DOWN
+
+
+async def test_a_namesake_takes_one_of_two_things(autojump_clock: trio.testing.MockClock) -> None:
+    """The tunnels to that one wait their time out, and no longer; the other's do not notice."""
+    async with open_stage("a", "b") as (stage, remote):
+        await stage.bound("lost", "kept", node="a")
+        lost, kept = (
+            await remote.open_stream("lost", "ssh"),
+            await remote.open_stream("kept", "ssh"),
+        )
+        door = stage.cluster.nodes["a"].alwayson
+        assert door is not None
+        of = {tunnel.thing: tunnel for tunnel in door.front.ends.tunnels.values()}
+        await stage.bound("lost", node="b")
+        with pytest.raises(trio.BrokenResourceError):  # node b knows nothing of it
+            await lost.receive_some()
+        assert not of["lost"].attached
+        await kept.send_all(b"still")
+        assert await kept.receive_some() == b"still"
+        await trio.sleep(RESUME_TIMEOUT + 1)
+        assert list(door.front.ends.tunnels.values()) == [of["kept"]]
