@@ -310,12 +310,9 @@ class Routes:
             self.refused(frame, candidate.remote)
 
     def refused(self, frame: Close, remote: Port) -> None:
-        """A remote is told no. Its tunnel is over by that, and the route, if the edge has left it.
-
-        Behind a hop it may be somebody else who has asked; the node there knows.
-        """
+        """A remote is told no. Its tunnel is over by that; and the route, if the edge has left it."""
         route = self._routes.get(frame.tunnel)
-        if route is None or route.candidates or remote.is_hop:
+        if route is None or route.candidates:
             return
         if route.remote is remote and route.edge is None:
             self._remove(route, frame.reason, frame.text)

@@ -108,6 +108,12 @@ class Scene:
         return new, bind
 
 
+async def told(node: NodeEnd, unbound: Unbound) -> None:
+    """The edge has heard it, before anything else happens."""
+    await node.say(unbound)
+    await trio.testing.wait_all_tasks_blocked()
+
+
 @asynccontextmanager
 async def scene(*things: str) -> AsyncIterator[Scene]:
     source = Source()
@@ -128,7 +134,7 @@ async def scene(*things: str) -> AsyncIterator[Scene]:
 async def test_a_thing_that_is_lost_and_comes_back(autojump_clock: trio.testing.MockClock) -> None:
     """Nothing is sent meanwhile, and nothing is lost: the tunnel goes on by the next attach."""
     async with scene() as here:
-        await here.node.say(Unbound("device", LATE, Reason.SUPERSEDED, TAKEN))
+        await told(here.node, Unbound("device", LATE, Reason.SUPERSEDED, TAKEN))
         await here.source.say.send(b"two ")
         assert await silent(here.node, 30)
         assert here.reasons("tunnel_detached") == [TAKEN]
@@ -148,7 +154,7 @@ async def test_a_thing_that_is_lost_and_comes_back(autojump_clock: trio.testing.
 async def test_a_thing_that_does_not_come_back(autojump_clock: trio.testing.MockClock) -> None:
     """As whenever a tunnel is detached: its time is over, and the service sees a reset."""
     async with scene() as here:
-        await here.node.say(Unbound("device", LATE, Reason.NOT_AUTHORISED, "not any more"))
+        await told(here.node, Unbound("device", LATE, Reason.NOT_AUTHORISED, "not any more"))
         assert await silent(here.node, 30)
         with trio.move_on_after(RESUME_TIMEOUT):
             while True:  # its binds are not answered
@@ -164,7 +170,7 @@ async def test_a_thing_that_does_not_come_back(autojump_clock: trio.testing.Mock
 async def test_another_thing_that_is_lost(autojump_clock: trio.testing.MockClock) -> None:
     """Its tunnels alone."""
     async with scene("device", "second") as here:
-        await here.node.say(Unbound("second", LATE, Reason.SUPERSEDED, TAKEN))
+        await told(here.node, Unbound("second", LATE, Reason.SUPERSEDED, TAKEN))
         await here.source.say.send(b"two")
         await here.technician.read(here.node)
         assert here.technician.received == b"one two"
@@ -179,7 +185,7 @@ async def test_our_own_newer_bind(autojump_clock: trio.testing.MockClock) -> Non
     """
     async with scene() as here:
         new, bind = await here.drained()
-        await here.node.say(Unbound("device", bind.epoch, Reason.SUPERSEDED, TAKEN))
+        await told(here.node, Unbound("device", bind.epoch, Reason.SUPERSEDED, TAKEN))
         await here.source.say.send(b"two ")
         assert await silent(here.node, 3)  # nor BYE: the new node has not answered yet
         assert here.reasons("tunnel_detached") == [TAKEN]
@@ -201,7 +207,7 @@ async def test_a_tunnel_that_has_changed_over_already(
     async with scene() as here:
         new, bind = await here.drained()
         await here.technician.attach(new)
-        await here.node.say(Unbound("device", bind.epoch, Reason.SUPERSEDED, TAKEN))
+        await told(here.node, Unbound("device", bind.epoch, Reason.SUPERSEDED, TAKEN))
         await here.source.say.send(b"two")
         await here.technician.read(new)
         assert here.technician.received == b"one two"
@@ -213,7 +219,7 @@ async def test_a_refused_bind(reason: Reason, autojump_clock: trio.testing.MockC
     """By the new link: tunnels stay with the old one as long as its node has the thing."""
     async with scene() as here:
         new, _ = await here.drained()
-        await new.say(Unbound("device", LATE, reason, "no"))
+        await told(new, Unbound("device", LATE, reason, "no"))
         await here.source.say.send(b"two")
         await here.technician.read(here.node)
         assert here.technician.received == b"one two"
@@ -223,7 +229,7 @@ async def test_a_refused_bind(reason: Reason, autojump_clock: trio.testing.MockC
 async def test_the_nodes_own_word_comes_too(autojump_clock: trio.testing.MockClock) -> None:
     """An attach that crossed with UNBOUND: DETACHED for what is detached changes nothing."""
     async with scene() as here:
-        await here.node.say(Unbound("device", LATE, Reason.SUPERSEDED, TAKEN))
+        await told(here.node, Unbound("device", LATE, Reason.SUPERSEDED, TAKEN))
         core = here.technician.core
         await here.node.say(Detached(core.id, 0, core.epoch, Reason.PEER_LEFT, "again"))
         assert await silent(here.node, 10)

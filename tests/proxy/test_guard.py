@@ -310,27 +310,43 @@ async def test_a_device_that_may_never_again(autojump_clock: object) -> None:
         assert not (edge.tunnels or remote.tunnels or len(cluster.nodes["a"].routes))
 
 
+async def edge_and_alice(cluster: Cluster) -> tuple[Peer, Peer]:
+    """Both played by the test, with one tunnel."""
+    edge = await greeted(cluster, "edge", "device")
+    remote = await greeted(cluster, "remote", "alice")
+    for each in (edge, remote):
+        assert isinstance(await each.hear(), Welcome)
+    await edge.say(Bind("t", 1))
+    assert await edge.hear() == Bound("t", 1)
+    await remote.say(attach(1))
+    assert await edge.hear() == attach(1)
+    await edge.say(attached(1))
+    assert await remote.hear() == attached(1)
+    return edge, remote
+
+
 async def test_a_refused_bind_takes_the_older_one_with_it(autojump_clock: object) -> None:
     """UNBOUND says that the link does not hold the thing: that has to be so, for tunnels too."""
     async with ruled("a") as (cluster, rules):
-        edge, remote = [
-            await greeted(cluster, role, key)
-            for role, key in (("edge", "device"), ("remote", "alice"))
-        ]
-        for each in (edge, remote):
-            assert isinstance(await each.hear(), Welcome)
-        await edge.say(Bind("t", 1))
-        assert await edge.hear() == Bound("t", 1)
-        await remote.say(attach(1))
-        assert await edge.hear() == attach(1)
-        await edge.say(attached(1))
-        assert await remote.hear() == attached(1)
+        edge, remote = await edge_and_alice(cluster)
         rules.things["device"].clear()  # and nobody tells the node
         await edge.say(Bind("t", 2))
         assert await edge.hear() == Unbound("t", 0, NO.reason, NO.text)
         told = await remote.hear()
         assert isinstance(told, Detached)
         assert cluster.nodes["a"].registry.locate("t") is None
+
+
+async def test_a_refused_resume_is_the_end(autojump_clock: object) -> None:
+    """The edge's link was lost, and the remote may attach no more: no end of it is left."""
+    async with ruled("a") as (cluster, rules):
+        edge, remote = await edge_and_alice(cluster)
+        edge.transport.cut()
+        assert isinstance(await remote.hear(), Detached)
+        rules.grants.clear()  # and nobody tells the node
+        await remote.say(attach(2, fresh=False))
+        assert await remote.hear() == Close(TUNNEL, 0, 2, NO.reason, NO.text)
+        assert len(cluster.nodes["a"].routes) == 0
 
 
 async def test_a_node_that_does_not_understand_the_policy_ends_nothing_for_it(

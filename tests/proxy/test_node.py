@@ -575,17 +575,30 @@ async def test_a_tunnel_that_the_next_edge_does_not_know(
         await clone.say(Bind("t", 2))
         assert await clone.hear() == Bound("t", 2)
         assert isinstance(await remote.hear(), Detached)
-        await remote.say(attach(2, fresh=False))
-        assert await clone.hear() == attach(2, fresh=False)
         stranger = await join(node, nursery, "remote")
-        await stranger.say(attach(3, fresh=False))
-        assert await clone.hear() == attach(3, fresh=False)
-        await clone.say(Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
-        assert isinstance(await stranger.hear(), Close)
-        assert len(node.routes) == 1  # the owner has not been answered
-        await clone.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        for who, epochs in ((stranger, (2,)), (remote, (3, 4))):  # the owner asks once more
+            for epoch in epochs:
+                await who.say(attach(epoch, fresh=False))
+                assert await clone.hear() == attach(epoch, fresh=False)
+            for epoch in epochs:
+                assert len(node.routes) == 1
+                await clone.say(Close(TUNNEL, 0, epoch, Reason.UNKNOWN_TUNNEL, ""))
+                assert isinstance(await who.hear(), Close)
+            assert len(node.routes) == (1 if who is stranger else 0)
+
+
+async def test_a_refusal_by_the_edge_that_is_attached(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It changes nothing: the old route stands."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        await remote.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
         assert isinstance(await remote.hear(), Close)
-        assert len(node.routes) == 0
+        await remote.say(Probe(TUNNEL, 0, 1, 6))
+        assert await edge.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
 async def test_remote_cannot_bind(autojump_clock: trio.testing.MockClock) -> None:
