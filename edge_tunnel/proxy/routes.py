@@ -310,11 +310,11 @@ class Routes:
             self.refused(frame, candidate.remote)
 
     def refused(self, frame: Close, remote: Port) -> None:
-        """A remote is told no. Its tunnel is over by that; and the route, if the edge has left it."""
+        """A remote is told no: its tunnel is over, and so is the route, if the edge has left it."""
         route = self._routes.get(frame.tunnel)
-        if route is None or route.candidates:
+        if route is None or route.candidates or route.edge is not None:
             return
-        if route.remote is remote and route.edge is None:
+        if route.remote is remote:
             self._remove(route, frame.reason, frame.text)
 
     def end(self, route: Route, reason: Reason, text: str) -> None:
