@@ -250,8 +250,9 @@ async def test_a_clone_takes_the_thing(
             stream = await bench.remote.open_stream("device", "source")
             await source.say.send(b"one")
             assert await stream.receive_some() == b"one"
-            as_we = {"identity": bench.edge.identity, "dial": bench.cluster.dial_as("clone")}
-            async with open_edge(mem_config(where), {"source": echo}, **as_we) as clone:
+            dial, us = bench.cluster.dial_as("clone"), bench.edge.identity
+            config = mem_config(where)
+            async with open_edge(config, {"source": echo}, identity=us, dial=dial) as clone:
                 await clone.wait_bound()
                 with pytest.raises(trio.BrokenResourceError) as broken:
                     await stream.receive_some()
