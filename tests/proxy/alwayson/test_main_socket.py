@@ -187,10 +187,12 @@ async def test_strangers_are_counted(autojump_clock: trio.testing.MockClock) -> 
 
 
 class OnlyThese(DevelopmentKey):
-    """A key is for things whose names begin like it."""
+    """A key is for things whose names begin like this."""
+
+    allowed = "mine"
 
     def may_bind(self, principal: Principal, thing: str) -> Denial | None:  # noqa: ARG002
-        if thing.startswith("mine"):
+        if thing.startswith(self.allowed):
             return None
         return Denial(reason=Reason.NOT_AUTHORISED, text="not for this key")
 
@@ -229,6 +231,25 @@ async def test_what_the_key_may_not_bind(autojump_clock: trio.testing.MockClock)
         assert [thing for thing, _ in cluster.nodes["node"].registry.things()] == ["mine"]
         assert (await device.ask(Bind(()))).ok
         assert not (await device.ask(Bind(("\n",)))).ok
+
+
+async def test_a_bind_again_that_is_refused(autojump_clock: trio.testing.MockClock) -> None:
+    """It takes the older bind with it, here as at the node; and the session may stay for more."""
+    rights = OnlyThese(KEY)
+    async with (
+        open_cluster(authority=lambda: rights, alwayson=SETTINGS) as cluster,
+        trio.open_nursery() as nursery,
+    ):
+        device = await logged_in(Stage(cluster, nursery), "mine")
+        assert (await device.ask(Bind(("mine",)))).ok
+        door = cluster.nodes["node"].alwayson
+        assert door is not None
+        assert list(door.front.sessions) == ["mine"]
+        rights.allowed = "other"
+        assert (await device.ask(Bind(("mine",)))).status == 0x83
+        assert not door.front.sessions
+        assert (await device.ask(Bind(("other",)))).ok
+        assert list(door.front.sessions) == ["other"]
 
 
 def epoch_of(registry: Whereabouts, thing: str) -> int:
