@@ -22,6 +22,9 @@ from edge_tunnel.protocol.frames import MAX_DATA
 
 __all__ = ["EagerStream"]
 
+_MOST_PARTS: Final = 1024
+"""Of one writev (Linux's UIO_MAXIOV, and macOS'); more are an error, which would end the link."""
+
 
 class EagerStream(trio.abc.HalfCloseableStream):
     """A connected socket. A writer yields when it must wait, a reader before each read."""
@@ -54,6 +57,8 @@ class EagerStream(trio.abc.HalfCloseableStream):
 
         Raises trio.BrokenResourceError or trio.ClosedResourceError.
         """
+        if len(parts) > _MOST_PARTS:  # hundreds of small messages are waiting
+            parts = (b"".join(parts),)
         try:
             sent = os.writev(self._socket.fileno(), parts)
         except BlockingIOError:

@@ -63,6 +63,16 @@ async def test_what_came_before_an_end_is_still_read() -> None:
             assert await near.receive_some() == b""
 
 
+async def test_more_parts_than_the_system_takes_at_once() -> None:
+    """600 streams that a tunnel opens again when its link is back are one group of messages."""
+    parts = [bytes([number % 251]) for number in range(3000)]
+    with trio.fail_after(10):
+        async with connected() as (near, far):
+            assert near.send_now(parts)
+            near.end_now()
+            assert b"".join([bytes(part) async for part in far]) == b"".join(parts)
+
+
 async def _send_for_ever(near: EagerStream) -> None:
     while True:
         await near.send_all(b"x")
