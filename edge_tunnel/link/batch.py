@@ -31,13 +31,19 @@ class _Batch(threading.local):
         self.depth += 1
 
     def __exit__(self, *_: object) -> None:
+        bug: Exception | None = None
         try:
             while self.depth == 1 and self.calls:
                 call = next(iter(self.calls))
                 del self.calls[call]  # before: it may be asked for again while it runs
-                call()  # it may make the next: what a socket took is credit for a link
+                try:
+                    call()  # it may make the next: what a socket took is credit for a link
+                except Exception as error:  # noqa: BLE001 - raised when the others' bytes are out
+                    bug = bug or error
         finally:
             self.depth -= 1
+        if bug is not None:
+            raise bug
 
 
 _batch = _Batch()
