@@ -17,6 +17,7 @@ from edge_tunnel.protocol.tunnel import (
     Event,
     StreamBroken,
     StreamOpened,
+    StreamWritable,
     Tunnel,
 )
 from edge_tunnel.protocol.window import TUNNEL_BUDGET
@@ -45,6 +46,7 @@ class Talk:
         self.stopped = False
         self.eof = False
         self.broken = False  # the user reset it, or was told that it is broken
+        self.asleep = False  # there was no room worth filling; it waits to be told
 
 
 class Model:
@@ -73,10 +75,13 @@ class Model:
 
     def write(self, side: int, pick: int, size: int) -> None:
         talk = self._pick(side, pick)
-        if talk is not None and (room := talk.stream.outgoing.room):
-            size = min(size, room)
-            talk.stream.write(pattern(side, talk.stream.id, talk.wrote, size))
-            talk.wrote += size
+        if talk is not None:
+            outgoing = talk.stream.outgoing
+            size = min(size, outgoing.room if size < 10 else outgoing.usable)  # see `send_now`
+            talk.asleep = not size
+            if size:
+                talk.stream.write(pattern(side, talk.stream.id, talk.wrote, size))
+                talk.wrote += size
 
     def read(self, side: int, pick: int, most: int) -> None:
         talk = self._pick(side, pick)
@@ -124,6 +129,10 @@ class Model:
         return talks[pick % len(talks)] if talks else None
 
     def _on_event(self, side: int, event: Event) -> None:
+        if isinstance(event, (StreamWritable, StreamBroken)):
+            woken = self.talks[side].get(event.stream.id)
+            if woken is not None:
+                woken.asleep = False
         if isinstance(event, StreamOpened):
             assert event.stream.id not in self.talks[side], "a stream was opened twice"
             self.talks[side][event.stream.id] = Talk(event.stream)
@@ -219,6 +228,7 @@ class Model:
         kept = sum(map(len, incoming._chunks)) - incoming._skip
         assert kept <= incoming.window.size, "more than a window is kept"
         assert outgoing.buffered <= outgoing.limit
+        assert not (talk.asleep and outgoing.usable), "room, and its writer sleeps"
         if far is not None:
             assert outgoing.limit <= max(far.stream.incoming.limit, self.pair.window)
             size = far.stream.incoming.window.size
@@ -293,7 +303,8 @@ class Model:
         for side in (0, 1):
             for talk in self.talks[side].values():
                 if not talk.broken and talk.stream.outgoing.state is SendState.OPEN:
-                    assert talk.stream.outgoing.room > 0, f"stuck: {talk.stream!r}"
+                    assert talk.stream.outgoing.usable > 0, f"stuck: {talk.stream!r}"
+                    assert not talk.asleep, f"nobody woke the writer: {talk.stream!r}"
                     assert talk.stream.outgoing.buffered == 0, "delivered, but never told"
 
     def _end_all(self) -> None:
