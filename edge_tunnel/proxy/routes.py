@@ -308,6 +308,8 @@ class Routes:
             self._remove(route, frame.reason, frame.text)
         elif source is candidate.edge:
             self.refused(frame, candidate.remote)
+        else:
+            self._tidy(route, frame.text)
 
     def refused(self, frame: Close, remote: Port) -> None:
         """A remote is told no: its tunnel is over, and so is the route, if the edge has left it."""
@@ -316,6 +318,8 @@ class Routes:
             return
         if route.remote is remote:
             self._remove(route, frame.reason, frame.text)
+        else:
+            self._tidy(route, frame.text)
 
     def end(self, route: Route, reason: Reason, text: str) -> None:
         """The node ends a tunnel: both ends are told, and those of attaches under way."""

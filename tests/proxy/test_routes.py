@@ -79,7 +79,7 @@ class Story:
             message = encode(Data(_name(pick), stream, 1, self.sent, bytes(size)))
             self.routes.forward(peek(message), message, source)
 
-    def drain(self, pick: int, some: int) -> None:
+    def drain(self, _pick: int, some: int) -> None:
         port = self.ports[some % 6]
         for _ in range(1 + some // 6):
             message = port.outlet.next_message()
@@ -91,7 +91,7 @@ class Story:
                 assert frame.offset > self.seen.get(where, 0), "twice, or in another order"
                 self.seen[where] = frame.offset
 
-    def lose(self, pick: int, some: int) -> None:
+    def lose(self, pick: int, _some: int) -> None:
         pick %= 6
         port, self.ports[pick] = self.ports[pick], self.port(_ROLES[pick])
         self.routes.lost(port, "lost")
@@ -112,7 +112,7 @@ class Story:
         frame = Detached(_name(pick), 0, max(0, self.epochs[pick] - some // 2 % 2), reason, "")
         self.routes.detached(frame, encode(frame), self.ports[(2, 5)[some // 4 % 2]])
 
-    def end(self, pick: int, some: int) -> None:
+    def end(self, pick: int, _some: int) -> None:
         route = self.route(pick)
         if route is not None:
             self.routes.end(route, Reason.DONE, "")
@@ -169,3 +169,18 @@ def walk(rng: random.Random, steps: int) -> None:
     assert story.routes.budget.held == 0
     assert not len(story.routes) and not story.routes.asking
     assert not any(story.routes.of_thing(thing) for thing in _THINGS)
+
+
+def test_a_refused_attach_of_a_tunnel_that_is_elsewhere() -> None:
+    """Its edge's link is gone and its remote is at another node: nothing of it is here any more."""
+    story = Story()
+    edge, other, remote, _, hop = story.ports[0], story.ports[1], *story.ports[3:]
+    for epoch, source, target in ((1, hop, edge), (2, remote, other)):
+        story.routes.attach(attach(epoch), encode(attach(epoch)), source, target)
+    story.routes.attached(attached(), encode(attached()), edge)
+    story.routes.lost(edge, "lost")
+    assert len(story.routes) == 1
+    refusal = Close(attach().tunnel, 0, 2, Reason.UNKNOWN_TUNNEL, "")
+    story.routes.close(refusal, encode(refusal), other)
+    assert not len(story.routes)
+    assert not hop.routes
