@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -71,23 +71,20 @@ class EagerStream(trio.abc.HalfCloseableStream):
         return False
 
     async def flush(self) -> None:
-        """Write what `send_now` could not."""
-        rest, self._rest = self._rest, []
-        for part in rest:
-            await self._send_rest(part)
+        """Write what `send_now` could not.
+
+        Not by trio's `send_all`: that yields before it raises, and a reader that is called just
+        then would not know of the reset that the kernel has told already.
+        """
+        while self._rest:
+            await self._wait(trio.lowlevel.wait_writable)
+            rest, self._rest = self._rest, []
+            self.send_now(rest)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with memoryview(data) as view:
             if not self.send_now((view,)):
                 await self.flush()
-
-    async def _send_rest(self, rest: bytes | memoryview) -> None:
-        try:
-            await self._stream.send_all(rest)
-        except trio.BrokenResourceError as error:
-            if isinstance(error.__cause__, OSError):
-                self._translated(error.__cause__)
-            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -130,8 +127,11 @@ class EagerStream(trio.abc.HalfCloseableStream):
 
     async def wait_readable(self) -> None:
         """Wait until a read has something to tell; at once if we have closed the socket."""
+        await self._wait(trio.lowlevel.wait_readable)
+
+    async def _wait(self, until: Callable[[trio.socket.SocketType], Awaitable[None]]) -> None:
         if self._socket.fileno() != -1:
-            await trio.lowlevel.wait_readable(self._socket)
+            await until(self._socket)
 
     def read_now(self, max_bytes: int) -> bytes | None:
         """What is there, or None if that is nothing yet; b"" at the end."""

@@ -51,6 +51,30 @@ async def test_a_reset_while_the_writer_waits_is_no_end_either() -> None:
                 await near.receive_some()
 
 
+@pytest.mark.parametrize("reactor", ["1", "0"])
+async def test_a_reset_before_the_writer_waits_is_no_end_either(
+    reactor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is called in the very turn of the loop in which the writer was told."""
+    monkeypatch.setenv("EDGE_TUNNEL_REACTOR", reactor)
+    read: list[bytes | None] = []
+    with trio.fail_after(10):
+        async with connected() as (near, far), trio.open_nursery() as nursery:
+
+            async def reading() -> None:
+                with pytest.raises(trio.BrokenResourceError):
+                    await near.call_while_readable(lambda: bool(read.append(near.read_now(9))))
+
+            while near.send_now((bytes(1_000_000),)):
+                pass
+            nursery.start_soon(reading)
+            await trio.testing.wait_all_tasks_blocked()
+            reset_socket(far)
+            with pytest.raises(trio.BrokenResourceError):
+                await near.flush()
+    assert read == []
+
+
 async def test_what_came_before_an_end_is_still_read() -> None:
     """The far end closed after its last word: writing fails, what it said is good."""
     with trio.fail_after(10):
