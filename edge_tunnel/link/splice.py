@@ -53,14 +53,16 @@ async def splice(
     try:
         async with trio.open_nursery() as nursery:
             to_socket = _ToSocket(stream, eager, nursery)
-            to_socket.begin()
-            await to_tunnel.run(nursery.cancel_scope)
-            await to_socket.wait()
+            try:
+                to_socket.begin()
+                await to_tunnel.run(nursery.cancel_scope)
+                await to_socket.wait()
+            finally:  # from here on the nursery may be closed to what a batch would begin
+                stream.sink = None
         clean = not nursery.cancel_scope.cancel_called
         if clean:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _PLAIN_CLOSE)
     finally:
-        stream.sink = None
         sock.socket.close()
         if not clean:
             stream.abort(Reason.RESET, to_tunnel.problem)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 
@@ -63,7 +64,12 @@ class Poured:
         self.core = Stream(self.carrier, 1, window=MAX_WINDOW, limit=0)
         self.stream = TunnelStream(self.core)
         self.far = far
+        self.splice = trio.CancelScope()
         self._offset = 0
+
+    async def join(self, near: trio.SocketStream, read_timeout: float | None) -> None:
+        with self.splice:
+            await splice(self.stream, near, MAX_DATA, read_timeout)
 
     def say(self, data: bytes) -> None:
         """DATA arrives."""
@@ -88,7 +94,7 @@ async def poured(read_timeout: float | None = None) -> AsyncIterator[Poured]:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)  # more than `WINDOW`
         async with far, trio.open_nursery() as nursery:
             it = Poured(far)
-            nursery.start_soon(splice, it.stream, near, MAX_DATA, read_timeout)
+            nursery.start_soon(it.join, near, read_timeout)
             await trio.testing.wait_all_tasks_blocked()
             yield it
             nursery.cancel_scope.cancel()
@@ -134,6 +140,17 @@ async def test_a_socket_that_takes_no_more() -> None:
                 it.say(b"anybody?")
             await trio.testing.wait_all_tasks_blocked(0.01)
         assert not any(isinstance(frame, Credit) for frame in it.carrier.said)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_bytes_for_a_splice_that_is_being_cancelled(turns: int) -> None:
+    """They are nobody's; an error of it would be the error of the link that brought them."""
+    async with poured() as it:
+        it.splice.cancel()
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        with batch():
+            it.say(bytes(MAX_DATA))
 
 
 def taken(it: Poured) -> bytes:
