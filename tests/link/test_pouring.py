@@ -65,11 +65,14 @@ class Poured:
         self.stream = TunnelStream(self.core)
         self.far = far
         self.splice = trio.CancelScope()
+        self.over = trio.Event()
+        """The splice is."""
         self._offset = 0
 
     async def join(self, near: trio.SocketStream, read_timeout: float | None) -> None:
         with self.splice:
             await splice(self.stream, near, MAX_DATA, read_timeout)
+        self.over.set()
 
     def say(self, data: bytes) -> None:
         """DATA arrives."""
