@@ -61,6 +61,10 @@ class Meter:
         """Bytes of a frame."""
         return self._pace.size
 
+    def pause(self) -> None:
+        """Nothing was on its way for a while."""
+        self._since = None
+
     def delivered(self, count: int, now: float, *, more: bool) -> None:
         """`count` more bytes were delivered; `more`: and others are on their way.
 
@@ -75,4 +79,4 @@ class Meter:
             pace.size = int(max(_SMALLEST, min(MAX_DATA, in_time)))
             self._since, self._before = now, pace.delivered
         if not more:
-            self._since = None
+            self.pause()

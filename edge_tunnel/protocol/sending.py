@@ -145,6 +145,7 @@ class SendHalf:
         """
         self.limit = max(self.limit, limit)
         self._worth = max(self._worth, _worth(limit - delivered))
+        self._meter.pause()
         if self.state in (SendState.DONE, SendState.BROKEN):
             return
         buffer, stopped = self._buffer, self.state is SendState.STOPPED

@@ -252,3 +252,21 @@ def test_writes_are_cut_into_frames() -> None:
     subject.credit(150_000, 400_000, 1.001)
     assert len(subject.take()[1]) == MAX_DATA
     assert repr(subject).startswith("<SendHalf open")
+
+
+def test_an_outage_is_not_the_path() -> None:
+    """The first CREDIT after a resume says how long the link was away, and not how fast it is."""
+    pace = Pace()
+    subject = SendHalf(10**6, pace)
+    subject.write(bytes(10**6))
+    while subject.take()[1]:
+        pass
+    subject.credit(100_000, 10**6, 1.0)
+    subject.credit(200_000, 10**6, 1.001)
+    subject.resume(200_000, 200_000, 10**6)
+    while subject.take()[1]:
+        pass
+    subject.credit(300_000, 10**6, 61.0)
+    assert pace.size == MAX_DATA
+    subject.credit(400_000, 10**6, 61.04)
+    assert pace.size == pytest.approx(25_000)
