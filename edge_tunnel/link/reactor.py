@@ -58,7 +58,8 @@ class Watch:
         """Call whenever `fd` can be read, until it is enough.
 
         Raises trio.ClosedResourceError if `fd` is closed meanwhile (and `closing` was told), and
-        trio.BusyResourceError if there is such a call.
+        trio.BusyResourceError if there is such a call. Who pauses closes `fd` after `run`: without
+        the reactor nobody is told in a pause.
         """
         reactor = _of_this_run()
         if reactor is not None:
