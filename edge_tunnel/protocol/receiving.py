@@ -167,7 +167,7 @@ class ReceiveHalf:
             self._chunks.popleft()
             self._skip = 0
         self.delivered += len(data)
-        self.window.delivered(len(data), now, trip)
+        self.window.delivered(len(data), now, trip, self.limit - self.delivered)
         return data
 
     def stop(self) -> None:

@@ -78,8 +78,11 @@ class Window:
         self._bytes = 0
         self.size = initial
 
-    def delivered(self, count: int, now: float, trip: float) -> None:
-        """`count` more bytes were delivered; `trip` is the lowest round trip seen (seconds)."""
+    def delivered(self, count: int, now: float, trip: float, promised: int = 0) -> None:
+        """`count` more bytes were delivered; `trip` is the lowest round trip seen (seconds).
+
+        `promised`: bytes that the far end has sent or may send beyond what was delivered.
+        """
         trip = max(trip, _SHORTEST_TRIP)
         elapsed = now - self._since
         other = self._budget.uses(self, now)
@@ -94,7 +97,7 @@ class Window:
             alone = now - other > _PAUSE * trip
             self._grow_to(max(wanted, self._budget.proven if alone else 0))
         elif self._budget.is_short:
-            self._shrink_to(wanted)
+            self._shrink_to(max(wanted, promised))
 
     def release(self) -> None:
         """The stream is over: its growth goes back to the tunnel."""
@@ -108,7 +111,8 @@ class Window:
             self._budget.proven = max(self._budget.proven, self.size)
 
     def _shrink_to(self, wanted: int) -> None:
-        """What the far end was promised stays promised; it gets no more until it is below this."""
+        """What the far end was promised stays promised, and so it stays taken: the window shrinks
+        as that is delivered. Else the streams of a tunnel could hold more than its budget."""
         size = max(wanted, self._initial)
         if size < self.size:
             self._budget.give_back(self.size - size)

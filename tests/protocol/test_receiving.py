@@ -181,3 +181,38 @@ def test_small_arrivals_are_joined() -> None:
     assert len(subject._chunks) <= 4
     assert b"".join(subject.take(100_000, 0.0, 0.0) for _ in range(4)) == b"x" * 10_000
     assert repr(subject) == "<ReceiveHalf open received=10000 delivered=10000 limit=100000>"
+
+
+def fill(half: ReceiveHalf) -> None:
+    """The far end sends what it may."""
+    if half.received < half.limit:
+        half.data(half.received, bytes(half.limit - half.received))
+
+
+def test_what_was_promised_stays_in_the_budget() -> None:
+    """A reader that has become slow gives its window back as it reads. Else others would grow by
+    what its far end may still send: each stream would hold the largest window in the end."""
+    total, now = 100_000, 1000.0
+    budget = Budget(total)
+    halves = [ReceiveHalf(Window(budget, 1000)) for _ in range(10)]
+    for each in halves:
+        for _ in range(20):  # it reads all that comes, and grows
+            fill(each)
+            now += 0.1
+            while each.readable:
+                each.take(10**6, now, 0.1)
+            each.take_credit()
+        fill(each)  # and then nearly nothing
+        for _ in range(3):
+            now += 10
+            each.take(1, now, 0.1)
+            each.take_credit()
+        promised = sum(half.limit - half.delivered for half in halves)
+        assert promised <= len(halves) * 1000 + total
+        assert sum(half.window.size - 1000 for half in halves) == total - budget.left
+    assert budget.is_short
+    while halves[0].readable:
+        now += 1
+        halves[0].take(500, now, 0.1)
+        halves[0].take_credit()
+    assert not budget.is_short
