@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_tunnel.protocol.codec import decode, encode, peek
+from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Close, Data, Detached
+from edge_tunnel.protocol.head import peek
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.budget import Budget
 from edge_tunnel.proxy.port import Port
