@@ -63,7 +63,11 @@ async def test_a_reset_before_the_writer_waits_is_no_end_either(
 
             async def reading() -> None:
                 with pytest.raises(trio.BrokenResourceError):
-                    await near.call_while_readable(lambda: bool(read.append(near.read_now(9))))
+                    await near.call_while_readable(call)
+
+            def call() -> bool:
+                read.append(near.read_now(9))
+                return False
 
             while near.send_now((bytes(1_000_000),)):
                 pass
