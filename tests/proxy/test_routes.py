@@ -99,7 +99,7 @@ class Story:
         assert not port.routes and not port.outlet._turns
 
     def displace(self, pick: int, some: int) -> None:
-        self.routes.displaced(self.edge(some), _THINGS[pick % 2])
+        self.routes.displaced(self.edge(some), _THINGS[pick % 2], "displaced")
 
     def move(self, pick: int, some: int) -> None:
         self.routes.moved(_THINGS[pick % 2], (None, self.ports[2])[some % 2])
