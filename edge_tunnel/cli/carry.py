@@ -6,12 +6,13 @@ as an exit code, not when the first connection is made.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
-from edge_tunnel.cli.events import Reporter
+from edge_tunnel.cli.events import Reporter, fit_to_show
 from edge_tunnel.cli.exits import CommandFailed, Exit, exit_of_reason
 from edge_tunnel.cli.live import show_live
 from edge_tunnel.cli.ports import why_not_open
@@ -27,6 +28,9 @@ __all__ = ["LinkWatch", "Target", "keep_port", "use_stdio"]
 
 _LINGER: Final = 2.0
 """Seconds that what was ended may take to be delivered before the tunnel is closed."""
+
+_PATIENCE: Final = 2.0
+"""Seconds after which a person is told what is waited for: a second node had its turn by then."""
 
 _ADVICE: Final = {
     Reason.NO_SUCH_THING: "check the name, and that its edge is running",
@@ -48,7 +52,7 @@ class LinkWatch:
 
     def __init__(self) -> None:
         self.url = ""
-        self.problem = "nothing was tried"
+        self.problem = "no answer"
 
     def __call__(self, notice: Notice) -> None:
         if notice.event == "connecting":
@@ -96,9 +100,10 @@ def _silence(remote: Remote, target: Target) -> str:
 # -- stdin and stdout
 
 
-async def use_stdio(remote: Remote, target: Target) -> None:
-    """One stream, from its beginning to its end."""
-    tunnel = await _open(remote, target)
+async def use_stdio(remote: Remote, target: Target, *, aloud: bool) -> None:
+    """One stream, from its beginning to its end. `aloud`: say on stderr what is waited for, until
+    the stream is there; afterwards the terminal is ssh's."""
+    tunnel = await (_open_aloud if aloud else _open)(remote, target)
     try:
         stream = await remote.open_stream_early(target.thing, target.service)
         whole = await carry_stdio(stream)
@@ -115,6 +120,21 @@ async def use_stdio(remote: Remote, target: Target) -> None:
         text = f"{target.service} of {target.thing} stopped reading before it had everything"
         raise CommandFailed(Exit.REFUSED_BY_DEVICE, text)
     await remote.close_tunnel(tunnel, linger=_LINGER)
+
+
+async def _open_aloud(remote: Remote, target: Target) -> RemoteTunnel:
+    async with open_plain_nursery() as nursery:
+        nursery.start_soon(_say_waiting, remote, target)
+        tunnel = await _open(remote, target)
+        nursery.cancel_scope.cancel()
+    return tunnel
+
+
+async def _say_waiting(remote: Remote, target: Target) -> None:
+    await trio.sleep(_PATIENCE)
+    why = target.watch.problem if remote.link is None else f"{target.thing} does not answer"
+    text = f"edge-tunnel: no connection yet: {why}; waiting for up to {target.timeout:g} s"
+    print(fit_to_show(text), file=sys.stderr, flush=True)
 
 
 # -- a local port

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_tunnel.access.policy_reader import read_policy
 from edge_tunnel.cli.node_tls import tls_findings
 from edge_tunnel.config.booted import booted_findings
 from edge_tunnel.config.findings import Finding, Severity
@@ -27,7 +29,13 @@ __all__ = ["add_parser", "exit_code", "run", "write"]
 OK, UNREADABLE, WRONG = 0, 65, 78
 
 _NAMES = ("config.json", "config.toml", "proxy.toml")
-"""What is looked for in a directory. A node's file is known by its name."""
+"""What is looked for in a directory."""
+
+_KEY = re.compile(r'^[ \t{]*\[{0,2}"?([A-Za-z_]+)', re.MULTILINE)
+"""What a line begins with, in TOML or JSON: enough to tell the kinds of files, also broken ones."""
+
+_OF_EDGES = {"ws_servers", "appKey", "auto_bind", "edge_tunnel"}
+_OF_POLICIES = {"format", "allow"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check-config",
         help="say what a configuration means and what is wrong with it",
-        description="Check EMS config.json files, their TOML form, and a node's proxy.toml.",
+        description="Check EMS config.json files, their TOML form, a node's proxy.toml, and policies.",
     )
     parser.add_argument("paths", nargs="+", metavar="FILE|DIR", help="a file, or where it stands")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
@@ -105,13 +113,30 @@ def _check(path: Path) -> Iterator[Checked]:
 
 
 def _checked(path: Path, *, copies: bool = False) -> Checked:
-    if path.name.startswith("proxy") and path.suffix == ".toml":
+    kind = _kind(path)
+    if kind == "node":
         found = inspect_proxy_config(path)
         files = () if found.config is None else tls_findings(found.config, str(path))
         return Checked(str(path), (*found.findings, *files))
+    if kind == "policy":
+        return Checked(str(path), read_policy(path.read_text("utf-8"), str(path)).findings)
     inspection = inspect_config(path)
     beside = _copies(path, inspection) if copies else ()
     return Checked(str(path), (*beside, *inspection.findings), inspection.settings)
+
+
+def _kind(path: Path) -> str:
+    """Whose file it is, by what it holds, else by its name: the edge's if nothing speaks."""
+    try:
+        keys = set(_KEY.findall(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError):
+        keys = set()
+    if keys & _OF_EDGES:
+        return "edge"
+    if keys >= _OF_POLICIES:
+        return "policy"
+    named = path.name.startswith("proxy") and path.suffix == ".toml"
+    return "node" if named or "listen" in keys else "edge"
 
 
 def _copies(path: Path, inspection: Inspection) -> tuple[Finding, ...]:

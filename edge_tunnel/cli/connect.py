@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.access.tickets import TICKET
 from edge_tunnel.cli.access import Access, add_access, read_access
 from edge_tunnel.cli.allocator import keep_freed_memory
 from edge_tunnel.cli.arguments import (
@@ -57,7 +58,8 @@ fingerprint is remembered at the first use (edge-tunnel forget THING undoes it),
 shows another one later is not talked to.
 
 events: connecting, linked, listening (host, port), remembered (fingerprint),
-attached (fingerprint), detached (reason), resumed (seconds), closed (reason), link_lost (reason),
+attached (fingerprint), granted (seconds, max_streams: the policy's limits; null: none),
+detached (reason), resumed (seconds), closed (reason), link_lost (reason),
 connect_failed (reason), stream_refused (reason), failed (code),
 notice (text: the node asks for a newer version, for example)
 """
@@ -151,9 +153,15 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                     remote.notices.call(reporter)
                 return await _carry(args, remote, target, reporter, stop)
         except LinkRefused as error:
-            advice = "; check the key" if error.reason is Reason.NOT_AUTHORISED else ""
+            advice = _advice(access) if error.reason is Reason.NOT_AUTHORISED else ""
             text = f"{watch.url} refuses us: {error}{advice}"
             raise CommandFailed(exit_of_error(error), text) from error
+
+
+def _advice(access: Access) -> str:
+    if access.key.reveal().startswith(TICKET):
+        return "; a ticket works once, and within seconds: have another one made"
+    return "; check the key"
 
 
 async def _carry(
@@ -162,7 +170,7 @@ async def _carry(
     async with open_plain_nursery() as nursery:
         nursery.start_soon(stop.cancels, nursery.cancel_scope)
         if args.stdio:
-            await use_stdio(remote, target)
+            await use_stdio(remote, target, aloud=not args.json)
             nursery.cancel_scope.cancel()
             return Exit.DONE
         live = not args.json and sys.stderr.isatty()

@@ -43,6 +43,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "audit_failed": "the audit log cannot be written ({reason}): {meanwhile}",
     "audit_head": "the audit log has come to record {seq}, hash {head}",
     "audit_recovered": "the audit log is written again; {lost} records were lost",
+    "bind_denied": "{who} at {peer} was not let bind {thing}: {reason}",
     "bind_refused": "{thing} was not bound: {reason}",
     "bound": "bound {thing}",
     "certificate_ends": "the certificate of {what} ({file}) ends in {days} days",
@@ -51,6 +52,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "closed": "closed: {reason}",
     "engine_back": "etcd is back",
     "engine_lost": "etcd is away: {reason}; the map in memory goes on",
+    "granted": "the policy's limits of this tunnel: {limits}",
     "identity": "this device's fingerprint is {fingerprint}",
     "joined": "joined the cluster as {node}: {nodes}",
     "name_taken": "node {node} runs at {address} as well; no two nodes may have one name",
@@ -75,6 +77,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "stream_refused": "stream to {service} refused: {reason}",
     "tunnel_attached": "tunnel to {service} of {thing} attached again",
     "tunnel_closed": "tunnel to {service} of {thing} closed: {reason}",
+    "tunnel_denied": "{who} at {peer} was denied {service} of {thing}: {reason}",
     "tunnel_detached": "tunnel to {service} of {thing} detached: {reason}",
     "tunnel_opened": "tunnel to {service} of {thing} opened",
     "tunnel_resumed": "tunnel to {service} of {thing} resumed after {seconds:.3f} s",
@@ -106,10 +109,25 @@ def words_of(notice: Notice) -> str:
         data = " ".join(f"{key}={value}" for key, value in notice.data.items())
         text = f"{notice.event} {data}".rstrip()
     else:
-        text = known.format_map({"where": _where(notice), "then": _then(notice), **notice.data})
+        data = {key: _listed(value) for key, value in notice.data.items()}
+        made = {"where": _where(notice), "then": _then(notice), "limits": _limits(notice)}
+        text = known.format_map({**made, **data})
         if "worker" in notice.data and "{worker}" not in known:
             text = f"{notice.data['worker']}: {text}"
     return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {printable(text)}"
+
+
+def _listed(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _limits(notice: Notice) -> str:
+    seconds, streams = notice.data.get("seconds"), notice.data.get("max_streams")
+    few = f"{streams} streams at once" if streams else ""
+    if not isinstance(seconds, (int, float)):
+        return few or "none"
+    end = time.strftime("%Y-%m-%d %H:%M", time.localtime(notice.time + seconds))
+    return f"it ends at {end}" + (f", {few}" if few else "")
 
 
 def _where(notice: Notice) -> object:

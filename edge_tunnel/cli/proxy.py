@@ -6,6 +6,8 @@ import argparse
 import logging
 import os
 import ssl
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,7 +42,7 @@ from edge_tunnel.cli.cluster import (
     read_cluster,
     serve_other_nodes,
 )
-from edge_tunnel.cli.events import Reporter, open_reporter, set_up_logging
+from edge_tunnel.cli.events import Reporter, fit_to_show, open_reporter, set_up_logging
 from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.hangup import open_hangup
 from edge_tunnel.cli.listening import demand_loopback, demand_safe, has_tls, listen
@@ -49,7 +51,9 @@ from edge_tunnel.cli.open_files import allow_open_files
 from edge_tunnel.cli.renewal import open_renewal
 from edge_tunnel.cli.stopping import open_stop
 from edge_tunnel.cli.workers import add_workers, reloads, run_workers
-from edge_tunnel.config import AuditSettings, ProxyConfig, load_proxy_config
+from edge_tunnel.config import AuditSettings, ProxyConfig
+from edge_tunnel.config.findings import ConfigFileError, Severity
+from edge_tunnel.config.proxy import inspect_proxy_config
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.proxy.access_store import EtcdStore
@@ -109,6 +113,7 @@ it and shows whether it was changed. The [audit] table of proxy.toml has the res
 journal, a key, rotation, and what happens when it cannot be written.
 
 events: listening, bound, unbound, tunnel_opened, tunnel_attached, tunnel_detached, tunnel_closed;
+tunnel_denied and bind_denied (who, peer, thing, reason, code);
 with certificates also reloaded, certificate_renewed, certificate_refused (reason),
 certificate_ends (days: below 14);
 in a cluster also waiting, joined, draining, hop_lost, engine_lost, engine_back, notice (text);
@@ -183,7 +188,7 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
             environ["EDGE_TUNNEL_DEV_KEY"] = args.dev_key
         if args.admin_key_file:
             environ[ADMIN_VARIABLE] = read_secret(Path(args.admin_key_file), "administrator's key")
-        config = load_proxy_config(args.config, environ=environ)
+        config = _read_file(args.config, environ)
         config = replace(config, state=args.state or config.state)
         tls, cluster = read_tls(args) or config.tls, read_cluster(args) or config.cluster
         return replace(
@@ -207,6 +212,17 @@ def _config(args: argparse.Namespace) -> ProxyConfig:
         alwayson=read_alwayson(args, None),
         log_level="WARNING",
     )
+
+
+def _read_file(path: str, environ: Mapping[str, str]) -> ProxyConfig:
+    """What it says; what is odd in it is told. Raises ConfigFileError."""
+    found = inspect_proxy_config(path, environ=environ)
+    if found.config is None:
+        raise ConfigFileError(found.findings)
+    for finding in found.findings:
+        if finding.severity is Severity.WARNING:
+            print(fit_to_show(f"edge-tunnel: {finding}"), file=sys.stderr)
+    return found.config
 
 
 def _audit(place: str | None, settings: AuditSettings | None) -> AuditSettings | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import trio
 
@@ -71,7 +71,7 @@ def parse_url(url: str) -> Address:
     shown = repr(_LOGIN.sub("//***@", url))
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname and _ascii(parts.hostname), parts.port
+        host, port = parts.hostname and _ascii(parts.hostname), _port(parts)
     except ValueError as error:  # UnicodeError is one
         raise ConfigError(f"{shown} is not a URL: {error}") from None
     if parts.scheme not in ("ws", "wss") or not host:
@@ -86,6 +86,13 @@ def parse_url(url: str) -> Address:
     if not _PATH.fullmatch(path):
         raise ConfigError(f"{shown} is not a URL: write what is no ASCII, and blanks, as %20")
     return Address(host, port or (443 if tls else 80), path, tls)
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        raise ValueError("its port must be a number up to 65535, as in ws://host:9100") from None
 
 
 def _ascii(host: str) -> str:

@@ -229,6 +229,7 @@ class Endpoint:
             raise
         if isinstance(visit.problem, LinkRefused):
             self.on_refused(visit.problem)
+            self._log_refusal(visit.url, str(visit.problem))
         return visit
 
     async def _try(self, visit: Visit) -> None:
@@ -342,7 +343,7 @@ class Endpoint:
             self._leaving.discard(link)
             self.notices.emit("link_left", url=visit.url, reason=str(problem))
         elif isinstance(problem, LinkRefused):
-            self._say_refused(visit.url, str(problem))
+            self.notices.emit("link_refused", url=visit.url, reason=str(problem))
         else:
             _log.info("%s: %s", visit.url, problem)
             event = "link_lost" if visit.linked else "connect_failed"
@@ -373,9 +374,8 @@ class Endpoint:
         visit.asked_to_go = True
         visit.settle()
 
-    def _say_refused(self, url: str, reason: str) -> None:
+    def _log_refusal(self, url: str, reason: str) -> None:
         """Somebody must do something about it; but one line for each new refusal is enough."""
-        self.notices.emit("link_refused", url=url, reason=reason)
         level = logging.DEBUG if self._refusals.get(url) == reason else logging.ERROR
         self._refusals[url] = reason
         _log.log(level, "%s refuses this %s: %s", url, self.role, reason)

@@ -31,6 +31,9 @@ _FIELDS: Final = (
 """Attribute of CertificateCriteria, and where `ssl.SSLSocket.getpeercert` has it."""
 
 
+_CLIENT_CERT: Final = "certificates.client_cert (or --cert)"
+
+
 class ClientTls:
     """Makes a connected stream secure, or says in one line why not."""
 
@@ -106,7 +109,7 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = settings.check_hostname
     for path in settings.ca_files:
-        with _readable("certificates.cert_chain", path):
+        with _readable("certificates.cert_chain (or --ca-file)", path):
             context.load_verify_locations(path)
     context.set_alpn_protocols(["http/1.1"])
     if settings.client_cert is not None:
@@ -125,7 +128,7 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
 def _load_client_cert(context: ssl.SSLContext, settings: TlsSettings) -> None:
     assert settings.client_cert is not None
     passphrase = settings.client_key_passphrase
-    with _readable("certificates.client_cert", settings.client_cert, settings.client_key):
+    with _readable(_CLIENT_CERT, settings.client_cert, settings.client_key):
         context.load_cert_chain(
             settings.client_cert,
             settings.client_key,

@@ -422,5 +422,6 @@ def _why(reason: trio_websocket.CloseReason | None) -> str:
 
 def _rejection(rejected: trio_websocket.ConnectionRejected) -> str:
     body = (rejected.body or b"").decode("utf-8", "replace").strip()[:200]
-    what = printable(body) or "-"
+    page = body.startswith("<")  # what a web server says, or a proxy on the way
+    what = "a web page; this is no node" if page else printable(body) or "-"
     return f"the server answered {rejected.status_code} to the WebSocket handshake: {what}"

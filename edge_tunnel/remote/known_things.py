@@ -27,6 +27,7 @@ from edge_tunnel.reasons import Reason
 __all__ = ["KnownThings", "known_things_path"]
 
 _POLICY: Final = "the policy"
+_COMPARE: Final = "compare it with what its edge prints at its start"
 
 _log = logging.getLogger("edge_tunnel.remote")
 
@@ -140,7 +141,7 @@ def _changed(thing: str, shown: str, known: str, where: str) -> str:
             "and it"
         )
     if not where:
-        return f"{thing} shows the fingerprint {shown}, and not the expected {known}"
+        return f"{thing} shows the fingerprint {shown}, and not the expected {known}: {_COMPARE}"
     return (
         f"{thing} shows the fingerprint {shown}, and known is {known} ({where}): if the device was "
         f"replaced or lost its key, run 'edge-tunnel forget {shlex.quote(thing)}'; if not, "

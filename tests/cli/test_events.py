@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 import trio
 
-from edge_tunnel.cli.events import Reporter, json_line, open_reporter, set_up_logging, words_of
+import edge_tunnel
+from edge_tunnel.cli.events import (
+    _WORDS,
+    Reporter,
+    json_line,
+    open_reporter,
+    set_up_logging,
+    words_of,
+)
 from edge_tunnel.cli.live import human_bytes
 from edge_tunnel.link.notices import Notice
 
@@ -68,6 +78,35 @@ def test_words_for_people() -> None:
     assert words_of(Notice("bound", 0, {"thing": "device-7"})).endswith(" bound device-7")
     assert words_of(Notice("new", 0, {"a": 1})).endswith(" new a=1")
     assert words_of(Notice("listening", 0, {"host": "::1", "port": 5})).endswith("on ::1:5")
+
+
+def test_lists_and_limits_in_words() -> None:
+    """Not as Python writes them."""
+    joined = Notice("joined", 0, {"node": "a-1", "nodes": ["a-1", "b"]})
+    assert words_of(joined).endswith(" joined the cluster as a-1: a-1, b")
+    for data, shown in (
+        ({"seconds": None, "max_streams": None}, "none"),
+        ({"seconds": None, "max_streams": 5}, "5 streams at once"),
+        ({"seconds": 60.0, "max_streams": None}, "it ends at 1970-01-01 00:01"),
+    ):
+        said = words_of(Notice("granted", time.timezone, {"tunnel": "ab", **data}))
+        assert said.endswith(f" the policy's limits of this tunnel: {shown}")
+
+
+def _emitted() -> set[str]:
+    """The names of all events that some room tells a command, read from the source."""
+    package = Path(edge_tunnel.__file__).parent
+    files = (each for each in package.rglob("*.py") if "demo" not in each.parts)  # has its own
+    text = "\n".join(each.read_text() for each in files)
+    named = re.findall(r"""\b_?(?:emit|say|deny)\(\s*(?:[a-z]+, )*"([a-z_]+)\"""", text)
+    return {*named, *re.findall(r"""\bevent = "([a-z_]+)" if .* else "[a-z_]+\"""", text)}
+
+
+def test_each_event_has_words() -> None:
+    """A person is never shown data as a program has it."""
+    emitted = _emitted()
+    assert {"granted", "tunnel_denied", "bind_denied", "link_lost", "bound"} <= emitted
+    assert emitted <= _WORDS.keys()
 
 
 EVIL = "a\x1b[31m\x9b2J\u202eb"

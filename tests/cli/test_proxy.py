@@ -45,6 +45,15 @@ async def test_all_of_it_from_a_file(bench: Bench) -> None:
     assert await proxy.process.wait() == Exit.DONE
 
 
+async def test_what_is_odd_in_a_file_is_told(bench: Bench) -> None:
+    """A group that is misspelt does nothing; whoever wrote it hears of it."""
+    path = bench.site.folder / "node.toml"
+    path.write_text('listen = "127.0.0.1:0"\n[limit]\nmax_links = 2\n')
+    proxy = await bench.site.start("proxy", "--config", str(path), "--json", "--exit-with-stdin")
+    await proxy.event("listening")
+    assert any("node.toml:2:1: limit: unknown key" in line for line in proxy.words)
+
+
 async def test_events_of_a_tunnel(bench: Bench) -> None:
     """The contract: bound, opened, closed with bytes both ways, unbound."""
     proxy = await bench.site.start_proxy()

@@ -174,6 +174,25 @@ def test_a_directory_with_a_node_file_and_one_without_any(
     assert "must be an address with a port" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "code", "shown"),
+    [
+        ("node-a.toml", "dev_key = 'k'\nlisten = 'x'", 78, "must be an address with a port"),
+        ("node.json", '{\n"dev_key": "k",\n"listen": "x"}', 78, "must be an address with a port"),
+        ("broken.toml", "listen = '127.0.0.1:1\n", 65, "correct the TOML here"),
+        ("rights.toml", "format = 1\n[[allow]]\nusres = ['a']", 78, "allow[0].usres"),
+        ("proxy-of-7.toml", "[[auto_bind]]\nname = 'd'", 78, "no server to connect to"),
+        ("x.json", '{"listen": 1}', 78, "must be"),
+    ],
+)
+def test_a_file_is_known_by_what_it_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, code: int, shown: str
+) -> None:
+    """A node's and a policy's file may have any name; neither is taken for a device's."""
+    assert run("check-config", str(saved(tmp_path / name, text))) == code
+    assert shown in capsys.readouterr().out
+
+
 # -- convert-config ------------------------------------------------------------------------------
 
 
