@@ -6,15 +6,15 @@ as an exit code, not when the first connection is made.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
-from edge_tunnel.cli.events import Reporter, fit_to_show
+from edge_tunnel.cli.events import Reporter
 from edge_tunnel.cli.exits import CommandFailed, Exit, exit_of_reason
 from edge_tunnel.cli.live import show_live
+from edge_tunnel.cli.patience import open_patience
 from edge_tunnel.cli.ports import why_not_open
 from edge_tunnel.errors import TunnelEnded
 from edge_tunnel.link.groups import open_plain_nursery
@@ -29,12 +29,10 @@ __all__ = ["LinkWatch", "Target", "keep_port", "use_stdio"]
 _LINGER: Final = 2.0
 """Seconds that what was ended may take to be delivered before the tunnel is closed."""
 
-_PATIENCE: Final = 2.0
-"""Seconds after which a person is told what is waited for: a second node had its turn by then."""
-
 _ADVICE: Final = {
     Reason.NO_SUCH_THING: "check the name, and that its edge is running",
     Reason.SERVICE_NOT_ALLOWED: "ask for one of these, or add it to the device's configuration",
+    Reason.CONNECTION_REFUSED: "that is an address of the device: is the service running there?",
     Reason.ENCRYPTION: "to go without it: --no-encryption",
 }
 
@@ -123,18 +121,12 @@ async def use_stdio(remote: Remote, target: Target, *, aloud: bool) -> None:
 
 
 async def _open_aloud(remote: Remote, target: Target) -> RemoteTunnel:
-    async with open_plain_nursery() as nursery:
-        nursery.start_soon(_say_waiting, remote, target)
-        tunnel = await _open(remote, target)
-        nursery.cancel_scope.cancel()
-    return tunnel
+    def waiting() -> str:
+        why = target.watch.problem if remote.link is None else f"{target.thing} does not answer"
+        return f"no connection yet: {why}; waiting for up to {target.timeout:g} s"
 
-
-async def _say_waiting(remote: Remote, target: Target) -> None:
-    await trio.sleep(_PATIENCE)
-    why = target.watch.problem if remote.link is None else f"{target.thing} does not answer"
-    text = f"edge-tunnel: no connection yet: {why}; waiting for up to {target.timeout:g} s"
-    print(fit_to_show(text), file=sys.stderr, flush=True)
+    async with open_patience(waiting):
+        return await _open(remote, target)
 
 
 # -- a local port

@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check-config",
         help="say what a configuration means and what is wrong with it",
-        description="Check EMS config.json files, their TOML form, a node's proxy.toml, and policies.",
+        description="Check EMS config.json files, their TOML form, a node's proxy.toml, policies.",
     )
     parser.add_argument("paths", nargs="+", metavar="FILE|DIR", help="a file, or where it stands")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")

@@ -51,7 +51,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "certificate_renewed": "{what} shows a new certificate from now on ({file})",
     "closed": "closed: {reason}",
     "engine_back": "etcd is back",
-    "engine_lost": "etcd is away: {reason}; the map in memory goes on",
+    "engine_lost": "etcd is away: {reason}; what is known goes on, a node that starts waits",
     "granted": "the policy's limits of this tunnel: {limits}",
     "identity": "this device's fingerprint is {fingerprint}",
     "joined": "joined the cluster as {node}: {nodes}",
@@ -109,9 +109,9 @@ def words_of(notice: Notice) -> str:
         data = " ".join(f"{key}={value}" for key, value in notice.data.items())
         text = f"{notice.event} {data}".rstrip()
     else:
-        data = {key: _listed(value) for key, value in notice.data.items()}
+        fields = {key: _listed(value) for key, value in notice.data.items()}
         made = {"where": _where(notice), "then": _then(notice), "limits": _limits(notice)}
-        text = known.format_map({**made, **data})
+        text = known.format_map({**made, **fields})
         if "worker" in notice.data and "{worker}" not in known:
             text = f"{notice.data['worker']}: {text}"
     return f"{time.strftime('%H:%M:%S', time.localtime(notice.time))} {printable(text)}"

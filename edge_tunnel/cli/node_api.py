@@ -10,6 +10,7 @@ import trio
 
 from edge_tunnel.cli.access import Access
 from edge_tunnel.cli.exits import CommandFailed, Exit
+from edge_tunnel.cli.patience import open_patience
 from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.dialling import Address, open_connection, parse_url
@@ -77,7 +78,8 @@ async def _exchange(
     where = f"{address.host}:{address.port}"
     try:
         with trio.fail_after(_ANSWER):
-            return await exchange(stream, address.host_header, key, question)
+            async with open_patience(lambda: f"waiting for {where}, for up to {_ANSWER:g} s"):
+                return await exchange(stream, address.host_header, key, question)
     except h11.LocalProtocolError:
         text = "the key is not accepted: it has characters that no key has"
         raise CommandFailed(Exit.NOT_AUTHORISED, text) from None
@@ -144,12 +146,13 @@ def _checked(url: str, status: int, said: Json) -> Json:
     if 200 <= status < 300:
         return said
     text = printable(str(said.get("error", status)))
+    code = _EXITS.get(status, Exit.COULD_NOT_CONNECT)
     if status == 404 and "edge_tunnel node" in text:
         text = "this node has no API: it runs with a development key, or is too old"
+        code = Exit.REFUSED_BY_DEVICE
     if status == 401:
         text = "the key is not accepted"
     findings = "".join(f"\n{_finding(each)}" for each in said.get("findings", ()))
-    code = _EXITS.get(status, Exit.COULD_NOT_CONNECT)
     raise CommandFailed(code, f"{printable(url)}: {text}{findings}")
 
 

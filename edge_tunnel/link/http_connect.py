@@ -23,6 +23,9 @@ _MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer's head. Error pages of proxies are long, but their heads are not."""
 
 
+_LOGIN: Final = "proxy.user and proxy.password (or --http-proxy USER:PASSWORD@HOST:PORT)"
+
+
 async def connect_through(stream: trio.abc.Stream, proxy: HttpProxy, host: str, port: int) -> None:
     """Make `stream`, connected to the proxy, a connection to `host`:`port`.
 
@@ -88,15 +91,15 @@ def _problem(answer: h11.Response, proxy: HttpProxy, where: str) -> str:
 def _login_problem(answer: h11.Response, proxy: HttpProxy) -> str:
     offers = [bytes(value) for name, value in answer.headers if name == b"proxy-authenticate"]
     schemes = {offer.split(b" ")[0].decode("latin-1").lower() for offer in offers}
-    if "basic" not in schemes:
-        names = printable(", ".join(sorted(schemes))) or "an unknown login"
+    if schemes and "basic" not in schemes:
+        names = printable(", ".join(sorted(schemes)))
         return (
             f"{_name(proxy)} asks for {names}; edge_tunnel can log in with Basic only: "
             "ask for a rule without login, or put a local proxy such as cntlm in between"
         )
     if proxy.user is None:
-        return f"{_name(proxy)} asks for a login: set proxy.user and proxy.password"
-    return f"{_name(proxy)} does not accept the login: check proxy.user and proxy.password"
+        return f"{_name(proxy)} asks for a login: set {_LOGIN}"
+    return f"{_name(proxy)} does not accept the login: check {_LOGIN}"
 
 
 def _name(proxy: HttpProxy) -> str:

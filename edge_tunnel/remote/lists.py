@@ -150,7 +150,7 @@ async def open_lister(
     for url in urls:
         async with AsyncExitStack() as stack:
             try:
-                transport = await stack.enter_async_context(dial(url))
+                transport = await _open(stack, dial, url)
                 welcome = await _greet(transport, key, timeout)
             except (LinkLost, LinkRefused) as error:
                 # a refusal says more than a connection that failed
@@ -159,6 +159,13 @@ async def open_lister(
             yield Lister(transport, welcome)
             return
     raise problem
+
+
+async def _open(stack: AsyncExitStack, dial: Dial, url: str) -> Transport:
+    try:
+        return await stack.enter_async_context(dial(url))
+    except LinkLost as error:
+        raise LinkLost(f"{url}: {error}") from error
 
 
 async def _greet(transport: Transport, key: str, timeout: float) -> Welcome:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 
+import edge_tunnel.cli
+from edge_tunnel.__main__ import main as start
 from edge_tunnel.cli.exits import Exit, exit_of_error, exit_of_reason
 from edge_tunnel.cli.main import main
 from edge_tunnel.errors import ConfigError, LinkLost, LinkRefused, LocalProtocolError
@@ -33,6 +36,7 @@ GARBAGE: list[tuple[list[str], Exit, str]] = [
     ([*CONNECT, "--proxy", "ws://h:1"], Exit.USAGE, "EDGE_TUNNEL_KEY"),
     ([*CONNECT, "--proxy", "http://h", "--key", SECRET], Exit.CONFIGURATION, "ws://host:port"),
     ([*CONNECT, "--proxy", "ws://h:99999", "--key", SECRET], Exit.CONFIGURATION, "ws://h:99999"),
+    ([*CONNECT, "--proxy", "ws://h:x", "--key", SECRET], Exit.CONFIGURATION, "its port must be"),
     ([*CONNECT, "--local", "0", "--stdio"], Exit.USAGE, "--stdio"),
     ([*CONNECT, "--local", "here"], Exit.USAGE, "127.0.0.1:2222"),
     ([*CONNECT, "--local", "66000"], Exit.USAGE, "127.0.0.1:2222"),
@@ -157,3 +161,19 @@ def test_nobody_reads_the_output() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(20) in (0, 141)
+
+
+class _Interrupts(MetaPathFinder):
+    """Ctrl-C at the moment in which a module is imported."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "edge_tunnel.cli.main":
+            raise KeyboardInterrupt
+
+
+def test_interrupted_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The imports take a second on a small device; no traceback then either."""
+    monkeypatch.delitem(sys.modules, "edge_tunnel.cli.main")
+    monkeypatch.delattr(edge_tunnel.cli, "main")
+    monkeypatch.setattr(sys, "meta_path", [_Interrupts(), *sys.meta_path])
+    assert start() == 130

@@ -66,6 +66,7 @@ async def _fails(bench: Bench, words: list[str], code: Exit, hint: str) -> None:
     for wrong in (bench.site.key, "planted-secret", "Traceback"):
         assert wrong not in shown
     if "--stdio" not in words:
+        assert ended.err.count("\n") == 1, ended
         failed = json.loads(ended.out.splitlines()[-1])
         assert (failed["event"], failed["code"]) == ("failed", code)
 

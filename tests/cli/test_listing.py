@@ -95,9 +95,10 @@ def test_refused(
 @pytest.mark.parametrize("watch", [[], ["--watch"]])
 def test_nobody_there(environ: Bench, capfd: pytest.CaptureFixture[str], watch: list[str]) -> None:
     """At the first look; only what has worked once is tried again."""
-    words = ["nodes", "--proxy", f"ws://127.0.0.1:{environ.services['closed']}", *watch]
-    assert main(words) == Exit.COULD_NOT_CONNECT
-    assert "connection refused" in capfd.readouterr().err
+    url = f"ws://127.0.0.1:{environ.services['closed']}"
+    assert main(["nodes", "--proxy", url, *watch]) == Exit.COULD_NOT_CONNECT
+    err = capfd.readouterr().err
+    assert f"edge-tunnel: {url}: " in err and "connection refused" in err
 
 
 @pytest.mark.parametrize("command", LISTS)

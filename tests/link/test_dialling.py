@@ -341,6 +341,10 @@ ANSWERS = {
         b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n",
         "asks for ntlm",
     ),
+    "no scheme": (
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        r"asks for a login: set proxy\.user .* --http-proxy",
+    ),
     "gateway": (b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n", "504"),
     "chatty": (b"HTTP/1.1 200 OK\r\n\r\nhello there", "nobody asked for"),
     "endless head": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, "does not answer as"),
