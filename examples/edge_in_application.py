@@ -14,8 +14,10 @@ How to poke it, with a node at 127.0.0.1:9100 (``edge-tunnel proxy --listen 127.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
+from pathlib import Path
 
 import trio
 
@@ -36,8 +38,11 @@ async def application() -> None:
 
 async def main(path: str) -> None:
     config = edge_tunnel.load_config(path).config
+    # kept beside the file, as `edge-tunnel edge` does: who knows this device knows it next time
+    identity = edge_tunnel.load_identity(Path(path).with_suffix(".identity.pem"))
+    services = {"thermometer": thermometer}
     async with (
-        edge_tunnel.open_edge(config, {"thermometer": thermometer}) as edge,
+        edge_tunnel.open_edge(config, services, identity=identity) as edge,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(application)
@@ -46,4 +51,5 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    with contextlib.suppress(KeyboardInterrupt):
+        trio.run(main, sys.argv[1])

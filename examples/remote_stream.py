@@ -38,6 +38,9 @@ async def main(url: str, thing: str, service: str) -> int:
     except edge_tunnel.EdgeTunnelError as error:  # no such thing, not authorised, refused ...
         print(f"{service} of {thing}: {error}", file=sys.stderr)
         return 1
+    except trio.TooSlowError:  # no node, or no answer of the device, in the time that it may take
+        print(f"{service} of {thing}: no connection to {url} in time", file=sys.stderr)
+        return 1
     except trio.BrokenResourceError as error:  # in the middle; the cause has the reason
         print(f"{service} of {thing}: {error.__cause__ or error}", file=sys.stderr)
         return 1
