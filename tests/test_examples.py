@@ -42,6 +42,7 @@ async def test_edge_in_application_and_remote_stream(site: Site) -> None:
     """Two lines asked, two temperatures answered; a name that is not there is one line."""
     edge = await _start(site, "edge_in_application.py", str(site.folder / "config.json"))
     await edge.line("bound")
+    assert (site.folder / "config.identity.pem").is_file(), "another device at each start"
     code, out, err = await _remote(site, "thermometer", b"\n\n")
     assert (code, err) == (0, b"")
     assert [line.split()[1] for line in out.splitlines()] == [b"C", b"C"]
