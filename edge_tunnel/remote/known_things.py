@@ -101,8 +101,8 @@ class KnownThings:
                 _append(self.path, f"{fingerprint} {thing}\n".encode())
                 return
         except OSError as error:
-            text = "%s: %s is known for this run only: %s"
-            _log.warning(text, self.path, thing, in_words(error))
+            text = "%s: %s is known for this run only: %s"  # each use is a first use: to be seen
+            _log.error(text, self.path, thing, in_words(error))
         self._seen[thing] = fingerprint
 
     def forget(self, thing: str) -> bool:

@@ -92,6 +92,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
     known = KnownThings(Path("/proc/known_things"))
     assert known.check("pump", ONE)
     assert "for this run only" in caplog.text
+    assert {each.levelname for each in caplog.records} == {"ERROR"}, "connect shows no less"
     refusal(known, "pump", TWO)
 
 
