@@ -148,7 +148,13 @@ MUTANTS = {
         "        connection = self._idle[-1] if self._idle else await self._connect()\n",
     ),
 }
-TESTS = ("test_directory", "test_etcd", "test_cluster_registry")
+TESTS = (
+    "test_directory",
+    "test_etcd",
+    "test_cluster_registry",
+    "test_cluster_leases",
+    "test_broken_engine",
+)
 
 
 def caught(mutant: Mutant, work: Path) -> str:

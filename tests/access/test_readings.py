@@ -14,7 +14,7 @@ from edge_tunnel.access.policy_reader import PolicyInspection, read_policy
 from edge_tunnel.access.rights import Grant, Principal
 from edge_tunnel.access.state import HEAD, PushedPolicy, version_row
 from edge_tunnel.access.store import Write
-from tests.access.test_authority import ROOT, House
+from tests.access.house import ROOT, House
 
 ANNA = Principal(role="remote", name="anna", via="a test")
 RULE = '[[allow]]\nusers = ["{}"]\nthings = ["pump-1"]\nservices = ["ssh"]\n'

@@ -11,7 +11,7 @@ from edge_tunnel.access.decide import decide
 from edge_tunnel.access.policy import Allow, Policy
 from edge_tunnel.access.rights import Grant
 from edge_tunnel.access.sight import Sight
-from tests.access.test_authority import POLICY, ROOT, House
+from tests.access.house import POLICY, ROOT, House
 from tests.access.test_policy import ANNA, POLICIES
 
 

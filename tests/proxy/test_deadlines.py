@@ -19,7 +19,7 @@ from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.reasons import Reason
-from tests.proxy.test_guard import Rules
+from tests.proxy.rules import Rules
 
 USERS = ("alice", "bob")
 TUNNELS = tuple(bytes([number]) * 16 for number in range(3))

@@ -34,7 +34,7 @@ from edge_tunnel.proxy.budget import OBJECT, Budget
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.testing.transports import transport_pair
-from tests.proxy.test_node import (
+from tests.proxy.peers import (
     TUNNEL,
     Peer,
     attach,

@@ -15,8 +15,8 @@ from edge_tunnel.protocol.frames import Bind, Bound, Bye, Close, Offer, Welcome
 from edge_tunnel.remote.lists import Lister, open_lister
 from edge_tunnel.testing.cluster import Cluster, open_cluster
 from edge_tunnel.testing.transports import transport_pair
-from tests.access.test_authority import POLICY, ROOT, House
-from tests.proxy.test_node import TUNNEL, Peer, attach, attached, hello
+from tests.access.house import POLICY, ROOT, House
+from tests.proxy.peers import TUNNEL, Peer, attach, attached, hello
 from tests.proxy.test_recording import Kept
 
 MORE = """

@@ -1,6 +1,6 @@
 """A thing that the watch has not brought yet: lookups.py, and what a node does with it.
 
-In virtual time; tests/proxy/test_cluster_registry.py has it with a real etcd.
+In virtual time; tests/proxy/test_broken_engine.py has it with a real etcd.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from edge_tunnel.proxy.etcd_http import EngineAway
 from edge_tunnel.proxy.lookups import Lookups
 from edge_tunnel.testing.cluster import open_cluster
 from edge_tunnel.testing.transports import transport_pair
-from tests.proxy.test_guard import Rules
-from tests.proxy.test_hop import cluster_of, link
-from tests.proxy.test_node import TUNNEL, Peer, attach, attached, hello
+from tests.proxy.hops import cluster_of, link
+from tests.proxy.peers import TUNNEL, Peer, attach, attached, hello
+from tests.proxy.rules import Rules
 
 
 class Engine:

@@ -14,7 +14,7 @@ from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import rates as module
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.rates import Rates
-from tests.proxy.test_node import TUNNEL, Peer, attach, attached, join, running
+from tests.proxy.peers import TUNNEL, Peer, attach, attached, join, running
 
 
 def link(role: str, name: str, *, shared: bool = False) -> Port:

@@ -17,7 +17,7 @@ from edge_tunnel.protocol.frames import Attach, Bind, Bound, Bye, Close, Data, P
 from edge_tunnel.proxy.node import Node, NodeSettings
 from edge_tunnel.reasons import Reason
 from edge_tunnel.testing.transports import transport_pair
-from tests.proxy.test_node import TUNNEL, Peer, attach, attached, edge_and_remote, hello, join
+from tests.proxy.peers import TUNNEL, Peer, attach, attached, edge_and_remote, hello, join
 from tests.system.clusters import exchange, open_site
 
 

@@ -17,7 +17,7 @@ from edge_tunnel.proxy.budget import Budget
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.routes import Route, Routes
 from edge_tunnel.reasons import Reason
-from tests.proxy.test_node import attach, attached
+from tests.proxy.peers import attach, attached
 
 _ROLES = ("edge", "edge", "node", "remote", "remote", "node")
 _THINGS = ("pump", "press")

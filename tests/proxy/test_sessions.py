@@ -28,8 +28,8 @@ from edge_tunnel.testing.cluster import Cluster, open_cluster
 from edge_tunnel.testing.etcd import Etcd
 from edge_tunnel.testing.transports import transport_pair
 from tests.conftest import echo
-from tests.proxy.test_guard import broken, config, exchange
-from tests.proxy.test_node import TUNNEL, Peer, attach, hello
+from tests.proxy.peers import TUNNEL, Peer, attach, hello
+from tests.proxy.rules import broken, config, exchange
 from tests.proxy.test_stores import open_etcd_store
 
 ROOT = record_of("x" * 20, role="admin", name="root", created=0)

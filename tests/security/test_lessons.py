@@ -10,7 +10,7 @@ CVE-2025-49825                  a device has the last word: tests/edge/test_edge
 websockets #1715                limit, limit + 1, limit + 2: tests/link/test_hazards.py
 CVE-2024-37890                  many headers, long ones: tests/proxy/test_http.py
 CVE-2023-47090                  no key, no account: tests/proxy/test_node.py
-CVE-2023-44981, CVE-2023-32082  the engine over TLS: tests/proxy/test_etcd.py; nodes: test_hop.py
+CVE-2023-44981, CVE-2023-32082  the engine over TLS: proxy/test_etcd.py; nodes: test_hop_tls.py
 CVE-2023-48795                  what is proved is the whole transcript: tests/protocol/test_proof.py
 CVE-2023-44487                  churn: tests/proxy/test_limits.py, test_pace.py, test_rates.py
 =============================== ==================================================================
@@ -45,8 +45,8 @@ from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bind, Bound, Bye, Close, Frame, Welcome
 from edge_tunnel.testing.processes import Child, Site, open_site
 from edge_tunnel.testing.wire import WireStream
+from tests.proxy.peers import attach, hello, join, running
 from tests.proxy.test_http import KEYS, UPGRADE, ask, everything, get, make_node, visiting
-from tests.proxy.test_node import attach, hello, join, running
 
 PACKAGE = Path(edge_tunnel.__file__).parent
 

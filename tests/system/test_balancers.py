@@ -25,7 +25,7 @@ from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye
 from edge_tunnel.testing.processes import Child
 from tests.conftest import echo
-from tests.proxy.test_node import hello
+from tests.proxy.peers import hello
 from tests.proxy.test_recording import Kept
 from tests.system.processes import KEY, is_listening, started, write_config
 

@@ -53,7 +53,7 @@ from edge_tunnel.testing.cluster import KEY, open_cluster
 from edge_tunnel.testing.registry import SharedRegistry
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
 from tests.conftest import echo
-from tests.proxy.test_node import TUNNEL, attach, attached
+from tests.proxy.peers import TUNNEL, attach, attached
 
 RECORDED = sorted((Path(__file__).parents[1] / "vectors").glob("greetings-*.json"))
 

@@ -16,6 +16,7 @@ from edge_tunnel.testing.wire import WireStream
 from tests.proxy.alwayson.device import Device, Target
 
 SSH, WEB, NOWHERE = 22, 80, 9
+THING = "SteamSensor1"
 
 
 def offer(name: str, port: int) -> Service:
@@ -36,6 +37,10 @@ async def echo(stream: WireStream) -> None:
 async def greeting(stream: WireStream) -> None:
     """A service that speaks first, and closes."""
     await stream.send_all(b"hello from the device")
+
+
+async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
+    return b"".join([part async for part in stream])
 
 
 class Stage:
@@ -61,7 +66,7 @@ class Stage:
 
     async def bound(self, *things: str, **more: object) -> Device:
         """One that runs, with its things bound."""
-        device = self.device(*(things or ("SteamSensor1",)), **more)  # type: ignore[arg-type]
+        device = self.device(*(things or (THING,)), **more)  # type: ignore[arg-type]
         self.nursery.start_soon(device.run)
         await device.bound.wait()
         return device

@@ -16,12 +16,11 @@ from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
 from edge_tunnel.proxy.alwayson.identity import stand_in
 from edge_tunnel.remote.lists import open_lister
 from edge_tunnel.testing.cluster import KEY, open_cluster
-from tests.access.test_authority import ROOT, House
+from tests.access.house import ROOT, House
 from tests.conftest import mem_config
-from tests.proxy.alwayson.conftest import Stage, open_stage
+from tests.proxy.alwayson.conftest import THING, Stage, open_stage
 from tests.proxy.test_recording import Kept
 
-THING = "SteamSensor1"
 BARE = AlwaysOnSettings(notify=False)
 POLICY = """format = 1
 [[services]]

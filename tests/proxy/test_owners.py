@@ -1,0 +1,178 @@
+"""Who may speak for a tunnel (invariant 6), and who waits for it."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from edge_tunnel import Reason
+from edge_tunnel.protocol.frames import (
+    Attach,
+    Bind,
+    Bound,
+    Close,
+    Data,
+    Detached,
+    Ping,
+    Pong,
+    Probe,
+)
+from tests.proxy.peers import TUNNEL, attach, attached, edge_and_remote, join, running
+
+
+async def test_frames_of_links_that_are_not_attached_are_dropped(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Knowing a tunnel's id gives nothing: neither sending into it nor closing it."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        thief = await join(node, nursery, "remote")
+        other = await join(node, nursery, "edge")
+        for stranger in (thief, other):
+            await stranger.say(Data(TUNNEL, 1, 1, 0, b"x"), Close(TUNNEL, 0, 1, 0, ""))
+        assert await edge.silent()
+        assert await remote.silent()
+
+
+async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """An ATTACH with a stolen id reaches the edge, is refused, and the owner notices nothing."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        thief = await join(node, nursery, "remote")
+        await thief.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        await remote.say(Probe(TUNNEL, 0, 1, 5))  # the owner's path works meanwhile
+        assert await edge.hear() == Probe(TUNNEL, 0, 1, 5)
+        refusal = Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, "")
+        await edge.say(refusal)
+        assert await thief.hear() == refusal
+        assert await remote.silent()
+        await edge.say(Probe(TUNNEL, 0, 1, 6))
+        assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
+
+
+async def test_thief_with_the_same_epoch_gets_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Two attaches of one epoch: the first stands, and the edge's answer goes to its sender."""
+    async with running() as (node, nursery):
+        edge, owner = await edge_and_remote(node, nursery)
+        thief = await join(node, nursery, "remote")
+        await owner.say(attach(2, fresh=False))
+        await edge.hear()
+        await thief.say(attach(2, fresh=False), attach(1, fresh=False), attach(0, fresh=False))
+        assert await edge.silent()
+        await thief.say(attach(3, fresh=False))  # a higher one goes to the edge, which refuses it
+        await edge.hear()
+        await edge.say(attached(2), Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
+        assert await owner.hear() == attached(2)
+        assert await thief.hear() == Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, "")
+        await edge.say(Data(TUNNEL, 1, 2, 0, b"for the owner"))
+        assert await owner.hear() == Data(TUNNEL, 1, 2, 0, b"for the owner")
+        assert await thief.silent()
+
+
+async def test_two_that_wait_with_one_id(autojump_clock: trio.testing.MockClock) -> None:
+    """A stranger that waits with the owner's tunnel id, and leaves, takes nothing along."""
+    async with running() as (node, nursery):
+        owner, thief = await join(node, nursery, "remote"), await join(node, nursery, "remote")
+        await owner.say(attach(2, fresh=False))
+        await thief.say(attach(3, fresh=False))
+        await trio.sleep(0.1)
+        thief.transport.cut()
+        await trio.sleep(0.1)
+        await owner.say(Ping(1))
+        assert await owner.hear() == Pong(1)
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        assert [await edge.hear(), await edge.hear()] == [Bound("t", 1), attach(2, fresh=False)]
+
+
+async def test_attached_moves_the_tunnel(autojump_clock: trio.testing.MockClock) -> None:
+    """Only ATTACHED of the candidate's epoch moves it; then the old link's frames are dropped."""
+    async with running() as (node, nursery):
+        edge, old = await edge_and_remote(node, nursery)
+        new = await join(node, nursery, "remote")
+        await new.say(attach(5, fresh=False))
+        await edge.hear()
+        await edge.say(attached(4))
+        assert await new.silent()
+        assert await edge.hear() == Detached(TUNNEL, 0, 4, Reason.PEER_LEFT, "")
+        await edge.say(attached(5))
+        assert await new.hear() == attached(5)
+        await old.say(Data(TUNNEL, 1, 1, 0, b"late"))
+        assert await edge.silent()
+        await new.say(Data(TUNNEL, 1, 5, 0, b"now"))
+        assert await edge.hear() == Data(TUNNEL, 1, 5, 0, b"now")
+
+
+async def test_unanswered_attach_is_asked_again(autojump_clock: trio.testing.MockClock) -> None:
+    """The edge's link dies between ATTACH and its answer: the remote is told, with that epoch."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        await remote.say(attach(2, fresh=False))
+        await edge.hear()
+        edge.transport.cut()
+        first, second = await remote.hear(), await remote.hear()
+        assert {type(first), type(second)} == {Detached}
+        assert {first.epoch, second.epoch} == {1, 2}  # type: ignore[union-attr]
+
+
+async def test_resume_waits_for_the_thing(autojump_clock: trio.testing.MockClock) -> None:
+    """An ATTACH of a tunnel that was open waits until its thing is bound; a new one is refused."""
+    async with running() as (node, nursery):
+        remote = await join(node, nursery, "remote")
+        await remote.say(attach(2, fresh=False))
+        assert await remote.silent()
+        other = await join(node, nursery, "remote")
+        await other.say(attach(1)._replace(tunnel=bytes(16)))
+        refused = await other.hear()
+        assert isinstance(refused, Close)
+        assert refused.reason == Reason.NO_SUCH_THING
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        assert [type(await edge.hear()) for _ in range(2)] == [Bound, Attach]
+
+
+async def test_new_tunnel_waits_a_little_for_a_device_that_was_just_here(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A device that comes back at once is not "no such thing"; one that stays away is."""
+    async with running() as (node, nursery):
+        remote = await join(node, nursery, "remote")
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        await edge.hear()
+        edge.transport.cut()
+        await trio.sleep(1)
+        await remote.say(attach())
+        assert await remote.silent()
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 2))
+        assert [type(await edge.hear()) for _ in range(2)] == [Bound, Attach]
+        edge.transport.cut()
+        assert isinstance(await remote.hear(), Detached)
+        await remote.say(attach(2))
+        await trio.sleep(11)
+        await remote.say(Ping(1))
+        assert await remote.hear() == Pong(1)
+        refused = await remote.hear()
+        assert isinstance(refused, Close)
+        assert refused.reason == Reason.NO_SUCH_THING
+        assert len(node.waiting) == 0
+
+
+async def test_waiting_attach_leaves_with_its_remote(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing of a remote that left, or took its attach back, reaches the edge later."""
+    async with running() as (node, nursery):
+        for farewell in ("close", "cut"):
+            remote = await join(node, nursery, "remote")
+            await remote.say(attach(2, fresh=False))
+            if farewell == "close":
+                await remote.say(Close(TUNNEL, 0, 2, 0, ""))
+            else:
+                remote.transport.cut()
+            await trio.sleep(0.1)
+        assert len(node.waiting) == 0
