@@ -76,7 +76,7 @@ async def test_a_dead_edge_is_noticed_by_whoever_wants_it(
 ) -> None:
     """In the silence of a link in use, counted from then, however long it was quiet before."""
     async with watching() as (node, nursery):
-        edge, remote = await calm_edge_and_remote(node, nursery)
+        _edge, remote = await calm_edge_and_remote(node, nursery)
         await trio.sleep(12)  # it is dead
         await remote.say(attach())
         await trio.sleep(14.5)
