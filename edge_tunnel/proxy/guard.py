@@ -19,7 +19,8 @@ from edge_tunnel.protocol.frames import MAX_STREAMS, Attach, Close, Services, cl
 from edge_tunnel.proxy.deadlines import Deadlines
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.routes import Route, Routes
+from edge_tunnel.proxy.route import Route
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Guard"]

@@ -29,7 +29,8 @@ from edge_tunnel.proxy.ledger import COUNTED, Ledger
 from edge_tunnel.proxy.own_rows import Fits, OwnRows, fits
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
-from edge_tunnel.proxy.routes import Route, Routes
+from edge_tunnel.proxy.route import Route
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.whereabouts import Whereabouts
 
 __all__ = ["Lists"]

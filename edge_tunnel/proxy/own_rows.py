@@ -20,7 +20,8 @@ from edge_tunnel.protocol.listing import List, NodeRow, Row, ThingRow, TunnelRow
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.ledger import Account, Ledger
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.routes import Route, Routes
+from edge_tunnel.proxy.route import Route
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.proxy.whereabouts import Whereabouts
 
 __all__ = ["LOOKS", "Fits", "OwnRows", "fits"]

@@ -13,7 +13,7 @@ from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.reasons import Reason
 
 if TYPE_CHECKING:
-    from edge_tunnel.proxy.routes import Route
+    from edge_tunnel.proxy.route import Route
 
 __all__ = ["Port"]
 

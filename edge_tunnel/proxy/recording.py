@@ -15,7 +15,7 @@ from edge_tunnel.proxy.port import Port
 from edge_tunnel.reasons import Reason
 
 if TYPE_CHECKING:
-    from edge_tunnel.proxy.routes import Route
+    from edge_tunnel.proxy.route import Route
 
 __all__ = ["Recording"]
 

@@ -15,23 +15,22 @@ ends are both behind hops would take two of them; it is forgotten.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from edge_tunnel.protocol.frames import Attach, Attached, Close, Detached, Kind, clip
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.head import Head
 from edge_tunnel.protocol.window import MAX_WINDOW
 from edge_tunnel.proxy.budget import Budget, whom_to_cut
-from edge_tunnel.proxy.ledger import LiveStreams
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
+from edge_tunnel.proxy.route import Candidate, Route
 from edge_tunnel.proxy.stream_queue import StreamQueue
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Candidate", "Route", "Routes"]
+__all__ = ["Routes"]
 
 MAX_QUEUE: Final = MAX_WINDOW + 1024 * 1024
 """Bytes of one stream, one way. No endpoint gives more credit than MAX_WINDOW; the rest: heads,
@@ -49,50 +48,6 @@ HOP_SHARE: Final = 16
 
 _IN_ORDER: Final = (Kind.DATA, Kind.END)
 """Frames that keep their place in their stream; all others are urgent."""
-
-
-class Candidate(NamedTuple):
-    """An ATTACH that its edge has not answered yet."""
-
-    frame: Attach
-    message: bytes
-    remote: Port
-    edge: Port
-    permit: Permit | None
-    """None over a hop: the remote's node has one."""
-
-
-class Route:
-    """One tunnel at this node."""
-
-    __slots__ = (
-        "candidates", "edge", "epoch", "from_edge", "from_remote", "opened", "permit", "queues",
-        "recorded", "recorded_at", "remote", "service", "since", "stirred", "streams", "thing",
-        "tunnel",
-    )  # fmt: skip
-
-    def __init__(self, attach: Attach) -> None:
-        self.tunnel = attach.tunnel
-        self.thing = attach.thing
-        self.service = attach.service
-        self.epoch = 0  # of the attach that stands
-        self.edge: Port | None = None
-        self.remote: Port | None = None
-        self.candidates: dict[int, Candidate] = {}  # by epoch; all above `epoch`
-        self.permit: Permit | None = None  # of the remote, if it is linked here
-        self.opened = False
-        self.from_edge = 0  # bytes of messages passed on
-        self.from_remote = 0
-        self.since = time.time()
-        self.stirred = False  # since the last `take_stirred`
-        self.streams = LiveStreams()
-        self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
-        self.recorded: Port | None = None  # the remote end that the audit knows of
-        self.recorded_at = 0.0
-
-    def about(self) -> dict[str, object]:
-        """For an event."""
-        return {"tunnel": self.tunnel.hex(), "thing": self.thing, "service": self.service}
 
 
 class Routes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edge_tunnel.proxy.budget import OBJECT, Budget
 
 if TYPE_CHECKING:
-    from edge_tunnel.proxy.routes import Route
+    from edge_tunnel.proxy.route import Route
 
 __all__ = ["StreamQueue"]
 

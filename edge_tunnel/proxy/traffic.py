@@ -52,7 +52,8 @@ from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.rates import MAX_BINDS, Rates
 from edge_tunnel.proxy.recording import Recording
-from edge_tunnel.proxy.routes import MAX_URGENT, Candidate, Routes
+from edge_tunnel.proxy.route import Candidate
+from edge_tunnel.proxy.routes import MAX_URGENT, Routes
 from edge_tunnel.proxy.waiting import WaitingRoom
 from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason

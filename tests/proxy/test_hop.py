@@ -22,7 +22,7 @@ from edge_tunnel.protocol.frames import (
     Welcome,
 )
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.routes import Candidate
+from edge_tunnel.proxy.route import Candidate
 from tests.proxy.hops import across, bound, cluster_of, hop, link
 from tests.proxy.peers import TUNNEL, attach, attached
 

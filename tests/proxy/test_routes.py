@@ -15,7 +15,8 @@ from edge_tunnel.protocol.head import peek
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy.budget import Budget
 from edge_tunnel.proxy.port import Port
-from edge_tunnel.proxy.routes import Route, Routes
+from edge_tunnel.proxy.route import Route
+from edge_tunnel.proxy.routes import Routes
 from edge_tunnel.reasons import Reason
 from tests.proxy.peers import attach, attached
 
