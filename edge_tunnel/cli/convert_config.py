@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 from edge_tunnel.cli.check_config import exit_code, write
+from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.config.findings import Severity
 from edge_tunnel.config.load import inspect_config
 from edge_tunnel.config.report import report
 from edge_tunnel.config.toml_writer import to_toml
+from edge_tunnel.link.oserrors import in_words
 
 __all__ = ["add_parser", "run"]
-
-_CANNOT_WRITE = 73
-"""EX_CANTCREAT of sysexits.h."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,9 +53,17 @@ def _save(path: Path, text: str) -> int:
     """To a file that only its owner can read, and never over one that is there."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _not_written(path, error, "choose another name") from None
+    try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        sys.stderr.write(f"{path}: cannot be written: {error.strerror}; choose another name\n")
-        return _CANNOT_WRITE
+        path.unlink(missing_ok=True)  # a part of a configuration looks like a whole one
+        raise _not_written(path, error, "nothing was kept of it") from None
     return 0
+
+
+def _not_written(path: Path, error: OSError, hint: str) -> CommandFailed:
+    text = f"{path}: cannot be written: {in_words(error)}; {hint}"
+    return CommandFailed(Exit.CANNOT_CREATE, text)

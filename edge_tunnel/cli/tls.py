@@ -127,7 +127,7 @@ def _renew(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    for one in read_certificates("FILE", args.file):
+    for one in read_certificates("tls show", args.file):
         print(f"subject      {one.subject.rfc4514_string()}")
         print(f"issuer       {one.issuer.rfc4514_string()}")
         print(f"names        {', '.join(_names_in(one)) or '-'}")

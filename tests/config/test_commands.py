@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import shutil
+import resource
 import stat
 from pathlib import Path
 
@@ -216,6 +217,20 @@ def test_nothing_is_overwritten(config: Path, capsys: pytest.CaptureFixture[str]
     assert run("convert-config", str(config), "-o", str(config)) == 73
     assert "choose another name" in capsys.readouterr().err
     assert config.read_text() == PERFECT
+
+
+def test_half_a_configuration_is_not_left_behind(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.toml"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a disk that becomes full
+    try:
+        assert run("convert-config", str(config), "-o", str(output)) == 73
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err.startswith(f"edge-tunnel: {output}: cannot be written: ")
+    assert not output.exists()
 
 
 def test_a_rewritten_file_converts_without_its_key(
