@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
-import shutil
 import resource
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
-from edge_tunnel.cli import check_config, convert_config
+from edge_tunnel.cli.main import main
 from edge_tunnel.config import load_config
 
 PERFECT = """{
@@ -25,13 +24,7 @@ PERFECT = """{
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    subparsers = parser.add_subparsers()
-    check_config.add_parser(subparsers)
-    convert_config.add_parser(subparsers)
-    args = parser.parse_args(arguments)
-    code: int = args.run(args)
-    return code
+    return main(arguments)
 
 
 @pytest.fixture
