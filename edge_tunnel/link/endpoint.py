@@ -307,7 +307,7 @@ class Endpoint:
             int(settings.tight.silence * 1000),
             (*FEATURES, RESUMING) if self.tunnels else FEATURES,
             int(ping * 1000),
-            int(settings.resting.interval * 1000),
+            int(settings.resting.interval * 1000) if ping else 0,
         )
         try:
             with trio.fail_after(settings.greeting_timeout):

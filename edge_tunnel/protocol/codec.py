@@ -39,7 +39,7 @@ def encode(frame: Frame) -> bytes:
     """The message that carries `frame`."""
     cls = type(frame)
     lacking = LACKING.get(cls)
-    fields = frame[:-lacking] if lacking and not frame[-lacking] else frame
+    fields = frame[:-lacking] if lacking and not any(frame[-lacking:]) else frame
     # a text may quote a file name or an error of the system that is not UTF-8
     message = msgpack.packb((_KIND_OF[cls], *fields), unicode_errors="replace")
     return cast("bytes", message)

@@ -241,5 +241,5 @@ _MAY_LACK: Final = (_offer, _answer, _tag, _fingerprint)
 where they are not in the message they are empty in the frame."""
 
 LACKING: Final = {Hello: 2} | {cls: 1 for cls, checks in SPEC.values() if checks[-1] in _MAY_LACK}
-"""How many of the last fields a message may lack: all of them, if the first of them says nothing.
+"""How many of the last fields a message may lack: all of them, if none says anything.
 HELLO's are about who pings."""

@@ -185,7 +185,7 @@ async def test_errors_are_one_line_and_a_code(desk: Desk) -> None:
 async def test_a_node_in_development_mode_has_no_api(running: Bench) -> None:
     """And its client says why."""
     ended = await running.run("key", "list")
-    assert ended.code == Exit.NOT_THERE and "development key" in ended.err
+    assert ended.code == Exit.REFUSED_BY_DEVICE and "development key" in ended.err
 
 
 @pytest.mark.slow

@@ -64,13 +64,13 @@ def test_the_target_of_alwayson_can_fail(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def _is_bad_data(message: bytes) -> bool:
     try:
-        route = peek(message)
+        head = peek(message)
     except RemoteProtocolError:
         return False
     try:
         decode(message)
     except RemoteProtocolError:
-        return route.kind == Kind.DATA
+        return head.kind == Kind.DATA
     return False
 
 
