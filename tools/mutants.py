@@ -76,6 +76,16 @@ MUTANTS = {
         '(ReceiveState.OPEN, "reset"): ReceiveState.BROKEN',
         '(ReceiveState.OPEN, "reset"): ReceiveState.ENDED',
     ),
+    "bulk makes no way for a keystroke": Mutant("window", "< _COMPANY", "< -1"),
+    "bulk makes way for itself": Mutant(
+        "window", "self._before if self._who is who else self._seen", "self._seen"
+    ),
+    "a promise is taken back from bulk": Mutant(
+        "window", "self._shrink_to(max(wanted, promised))", "self._shrink_to(wanted)"
+    ),
+    "the front of a burst is thin": Mutant(
+        "receiving", " < THIN and not self._chunks:", " < THIN:"
+    ),
     "the credit limit is not checked": Mutant("receiving", "if stop > self.limit:", "if stop < 0:"),
     "a writer may exceed its credit": Mutant(
         "sending", "return min(self.limit, self._buffer", "return min(2 * self.limit, self._buffer"

@@ -16,7 +16,7 @@ from collections import deque
 from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
-from edge_tunnel.protocol.window import Window
+from edge_tunnel.protocol.window import THIN, Window
 
 __all__ = ["RECEIVING_TABLE", "CreditExceeded", "ReceiveHalf", "ReceiveState"]
 
@@ -168,6 +168,8 @@ class ReceiveHalf:
             self._skip = 0
         self.delivered += len(data)
         self.window.delivered(len(data), now, trip, self.limit - self.delivered)
+        if len(data) < THIN and not self._chunks:
+            self.window.thin(now)
         return data
 
     def stop(self) -> None:

@@ -216,3 +216,16 @@ def test_what_was_promised_stays_in_the_budget() -> None:
         halves[0].take(500, now, 0.1)
         halves[0].take_credit()
     assert not budget.is_short
+
+
+def test_few_bytes_alone_are_thin() -> None:
+    """A keystroke is; a few bytes in front of others, and a whole frame, are not."""
+    budget = Budget()
+    subject, other = ReceiveHalf(Window(budget, 10_000)), Window(budget)
+    subject.data(0, bytes(5000))
+    subject.take(10, 1.0, 0.0)
+    subject.take(5000, 2.0, 0.0)
+    assert budget.thin.but(other) < 0
+    subject.data(5000, b"k")
+    subject.take(100, 3.0, 0.0)
+    assert budget.thin.but(other) == 3.0

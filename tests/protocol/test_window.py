@@ -102,3 +102,50 @@ def test_keeps_its_size_while_there_is_plenty() -> None:
     before = window.size
     feed(window, rate=1000, trip=0.1, seconds=1, start=1001.0)
     assert window.size == before
+
+
+def test_makes_way_for_a_thin_stream() -> None:
+    """On a short path bulk keeps the processes busy; beside a keystroke it takes what it needs."""
+    budget = Budget()
+    bulk, keys = Window(budget), Window(budget)
+    feed(bulk, rate=500e6, trip=0.0003, seconds=1)
+    assert bulk.size > 7e6
+    now = 1001.0
+    for _ in range(20):
+        keys.delivered(1, now, 0.0003)
+        keys.thin(now)
+        feed(bulk, rate=200e6, trip=0.0003, seconds=0.05, start=now)
+        now += 0.05
+    assert bulk.size == INITIAL_WINDOW
+    feed(bulk, rate=500e6, trip=0.0003, seconds=1, start=now)
+    assert bulk.size > 7e6
+    assert TUNNEL_BUDGET - budget.left == bulk.size - INITIAL_WINDOW
+
+
+def test_a_long_path_stays_filled_beside_a_thin_stream() -> None:
+    """It needs its window; so the keystroke gains nothing and bulk loses nothing."""
+    budget = Budget()
+    bulk, keys = Window(budget), Window(budget)
+    for step in range(40):
+        keys.thin(1000 + step / 10)
+        feed(bulk, rate=10e6, trip=0.1, seconds=0.1, start=1000 + step / 10)
+    assert 1.9e6 < bulk.size < 2.4e6
+
+
+def test_makes_no_way_for_itself() -> None:
+    """The last bytes of a burst are few as well."""
+    bulk = Window(Budget())
+    for step in range(20):
+        bulk.thin(1000 + step / 10)
+        feed(bulk, rate=500e6, trip=0.0003, seconds=0.1, start=1000 + step / 10)
+    assert bulk.size > 7e6
+
+
+def test_what_was_promised_to_bulk_stays_promised() -> None:
+    """Making way takes nothing back: a window goes down as what the far end may send arrives."""
+    budget = Budget()
+    bulk, keys = Window(budget), Window(budget)
+    feed(bulk, rate=500e6, trip=0.0003, seconds=1)
+    keys.thin(1001.1)
+    bulk.delivered(1, 1001.1, 0.0003, promised=3_000_000)
+    assert bulk.size == 3_000_000
