@@ -15,43 +15,61 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["batch", "soon"]
+import trio
+
+__all__ = ["batch", "now", "soon"]
 
 Call: TypeAlias = Callable[[], object]
 
 
-class _Batch(threading.local):
+class _Batch:
     """Also the context: a generator's would cost as much as a small message."""
+
+    __slots__ = ("calls", "depth", "now")
 
     def __init__(self) -> None:
         self.depth = 0
         self.calls: dict[Call, None] = {}
+        self.now: float | None = None
 
     def __enter__(self) -> None:
         self.depth += 1
 
     def __exit__(self, *_: object) -> None:
+        if self.depth > 1:
+            self.depth -= 1
+        else:
+            self._end()
+
+    def _end(self) -> None:
         bug: Exception | None = None
+        calls = self.calls
         try:
-            while self.depth == 1 and self.calls:
-                call = next(iter(self.calls))
-                del self.calls[call]  # before: it may be asked for again while it runs
+            while calls:
+                call = next(iter(calls))
+                del calls[call]  # before: it may be asked for again while it runs
                 try:
                     call()  # it may make the next: what a socket took is credit for a link
                 except Exception as error:  # noqa: BLE001 - raised when the others' bytes are out
                     bug = bug or error
         finally:
-            self.depth -= 1
+            self.depth = 0
+            self.now = None
         if bug is not None:
             raise bug
 
 
-_batch = _Batch()
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.batch = _Batch()
+
+
+_here = _Here()
 
 
 def batch() -> _Batch:
     """The context of a batch; inside another one it is the same batch."""
-    return _batch
+    return _here.batch
 
 
 def soon(call: Call) -> bool:
@@ -59,6 +77,19 @@ def soon(call: Call) -> bool:
 
     It must not raise, nor wait.
     """
-    if _batch.depth:
-        _batch.calls[call] = None
-    return bool(_batch.depth)
+    batch = _here.batch
+    if batch.depth:
+        batch.calls[call] = None
+        return True
+    return False
+
+
+def now() -> float:
+    """trio's time (s). It is looked at once in a batch, in which nothing waits: to ask trio takes
+    longer than anything else that is asked so often."""
+    batch = _here.batch
+    if not batch.depth:
+        return trio.current_time()
+    if batch.now is None:
+        batch.now = trio.current_time()
+    return batch.now

@@ -18,13 +18,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import trio
 
 from edge_tunnel.config.source import printable
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
+from edge_tunnel.link.batch import now
 from edge_tunnel.link.candidates import Candidates
 from edge_tunnel.link.clock import TunnelClock
 from edge_tunnel.link.dialling import Dial
@@ -389,7 +390,7 @@ class Endpoint:
             return
         tunnel = self.tunnels.get(head.tunnel)
         try:
-            frame = cast("TunnelFrame | StreamFrame", _decode(message, head))
+            frame: Any = _decode(message, head)  # of a tunnel: its kind says so
         except RemoteProtocolError as error:
             # the far end's fault, not the link's: others share the link
             if tunnel is not None:
@@ -405,7 +406,7 @@ class Endpoint:
         self, _link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame
     ) -> None:
         """A frame of a tunnel that is here, and the link that it came by."""
-        tunnel.receive(frame, trio.current_time())
+        tunnel.receive(frame, now())
         self.tell(tunnel)
 
     def _on_link_frame(self, visit: Visit, link: Link, frame: Frame) -> None:

@@ -22,7 +22,6 @@ __all__ = ["Splitter", "pack", "packed"]
 _BINARY: Final = 0x82  # FIN and opcode 2
 _CONTROL: Final = range(0x88, 0x8B)  # FIN and opcode 8 (close), 9 (ping), 10 (pong)
 _MASKED: Final = 0x80
-_LARGEST_CONTROL: Final = 125
 
 
 def pack(message: bytes, *, masked: bool) -> tuple[bytes, bytes]:
@@ -67,11 +66,12 @@ def _fresh_key() -> bytes:
 class Splitter:
     """Takes arriving bytes apart; see the module."""
 
-    __slots__ = ("_masked", "_messages", "for_library", "given_up", "rest")
+    __slots__ = ("_head", "_mask_bit", "_messages", "for_library", "given_up", "rest")
 
     def __init__(self, *, masked: bool) -> None:
         """`masked`: whether the peer is a client, whose frames must be masked."""
-        self._masked = masked
+        self._mask_bit = _MASKED if masked else 0
+        self._head = 6 if masked else 2  # bytes, of a small frame
         self.rest = b""
         """The beginning of a frame that is not whole yet: at most one of the largest."""
 
@@ -93,22 +93,29 @@ class Splitter:
 
     def split(self, data: memoryview) -> None:
         """Bytes arrived; the first of them are those of `rest`. None of `data` is kept."""
-        start, end = 0, len(data)
-        earlier, self._messages = self._messages, []
+        start, end = 0, 0 if self.given_up else len(data)
+        messages: list[bytes] = []
         while end - start >= 2:
-            payload, size = self._measure(data, start)
-            if self._is_unusual(data[start], data[start + 1], size):
-                self.given_up = True
-                self.for_library += data[start:]
-                start = end
-            elif end < payload + size:
+            first, size = data[start], data[start + 1] ^ self._mask_bit
+            payload = start + self._head
+            if first != _BINARY or size > 125:
+                payload, size = self._measure(data, start, first, size)
+            stop = payload + size
+            if stop > end:
                 break
+            if first != _BINARY:
+                self.for_library += data[start:stop]
+            elif self._mask_bit:
+                messages.append(mask(data[payload:stop], data[payload - 4 : payload]))
             else:
-                self._take(data, start, payload, payload + size)
-                start = payload + size
+                messages.append(bytes(data[payload:stop]))
+            start = stop
         self.rest = bytes(data[start:])
-        self._messages.reverse()
-        self._messages += earlier
+        if messages:
+            messages.reverse()
+            self._messages = messages + self._messages
+        if self.given_up:
+            self.give_up()
 
     def give_up(self) -> None:
         """Leave everything to the library from here on, what is not a whole frame yet too."""
@@ -116,28 +123,21 @@ class Splitter:
         self.for_library += self.rest
         self.rest = b""
 
-    def _measure(self, data: memoryview, start: int) -> tuple[int, int]:
-        """Where the payload of the frame starts, and its size; beyond `data` if not known yet."""
-        size = data[start + 1] & 0x7F
-        payload = start + 6 if self._masked else start + 2
-        if size < 126:
-            return payload, size
-        width = 2 if size == 126 else 8
-        if len(data) < start + 2 + width:
+    def _measure(self, data: memoryview, start: int, first: int, size: int) -> tuple[int, int]:
+        """Where the payload of the frame starts, and its size; beyond `data` if not known yet, and
+        if the frame is unusual, which ends the short way."""
+        payload = start + self._head
+        usual = first == _BINARY or (first in _CONTROL and size < 126)
+        if usual and 125 < size < 128:
+            width = 2 if size == 126 else 8
+            if len(data) < start + 2 + width:
+                return len(data), 1
+            payload += width
+            size = int.from_bytes(data[start + 2 : start + 2 + width], "big")
+            usual = size <= MAX_MESSAGE
+        elif size > 127:  # it is masked and should not be, or the other way round
+            usual = False
+        if not usual:
+            self.given_up = True
             return len(data), 1
-        return payload + width, int.from_bytes(data[start + 2 : start + 2 + width], "big")
-
-    def _is_unusual(self, first: int, second: int, size: int) -> bool:
-        return (
-            (first != _BINARY and (first not in _CONTROL or second & 0x7F > _LARGEST_CONTROL))
-            or bool(second & _MASKED) is not self._masked
-            or size > MAX_MESSAGE
-        )
-
-    def _take(self, data: memoryview, start: int, payload: int, stop: int) -> None:
-        if data[start] != _BINARY:
-            self.for_library += data[start:stop]
-        elif self._masked:
-            self._messages.append(mask(data[payload:stop], bytes(data[payload - 4 : payload])))
-        else:
-            self._messages.append(bytes(data[payload:stop]))
+        return payload, size

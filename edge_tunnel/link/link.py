@@ -22,7 +22,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
-from edge_tunnel.link.batch import batch
+from edge_tunnel.link.batch import batch, now
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.rounds import Rounds
 from edge_tunnel.link.transport import Transport
@@ -186,9 +186,9 @@ class Link:
         """Hand on a message, and those that arrived with it, but not too many. Returns how many."""
         if message is None:
             return 0
-        self.last_received = trio.current_time()
         taken = 0
         with batch():
+            self.last_received = now()
             while message is not None:
                 on_message(message)
                 taken += 1

@@ -22,11 +22,11 @@ __all__ = ["FastMasker", "accelerate", "mask"]
 _SEAM = "XorMaskerSimple"
 
 
-def mask(data: bytes | memoryview, key: bytes) -> bytes:
+def mask(data: bytes | memoryview, key: bytes | memoryview) -> bytes:
     """Mask or unmask a whole payload."""
     if apply_mask is None:
-        return bytes(getattr(wsproto.frame_protocol, _SEAM)(key).process(bytearray(data)))
-    masked: bytes = apply_mask(data, key)
+        return bytes(getattr(wsproto.frame_protocol, _SEAM)(bytes(key)).process(bytearray(data)))
+    masked: bytes = apply_mask(data, key)  # type: ignore[arg-type]  # it takes any buffer
     return masked
 
 

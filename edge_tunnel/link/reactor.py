@@ -41,17 +41,18 @@ task can run: new connections have company in it, and of bulk it is not too much
 class Watch:
     """A socket that is called."""
 
-    __slots__ = ("_resumed", "call", "fd", "paused", "task")
+    __slots__ = ("_resumed", "call", "context_run", "fd", "paused", "task")
 
     def __init__(self, fd: int, call: Call) -> None:
         """`call` says whether it wants to be called again; None: not before `resume`.
 
-        It must not wait. What it raises is raised by `run`.
+        It is called in a batch, and must not wait. What it raises is raised by `run`.
         """
         self.fd = fd
         self.call = call
         self.paused = False
-        self.task: trio.lowlevel.Task | None = None  # the one that runs it
+        self.task: trio.lowlevel.Task | None = None  # the one that runs it ...
+        self.context_run: Callable[[Call], bool | None]  # ... and in its context, `call`
         self._resumed = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
@@ -71,7 +72,8 @@ class Watch:
                 await trio.lowlevel.wait_readable(self.fd)
             except OSError:
                 raise trio.ClosedResourceError("it was closed in a pause") from None
-            again = self.call()
+            with batch():
+                again = self.call()
             self.paused = again is None
             if self.paused:
                 await self._resumed.park()
@@ -140,6 +142,7 @@ class Reactor:
             raise trio.BusyResourceError("another task reads this socket") from None
         self.closing(fd, registered=False)  # one before it with this number was closed unheard
         watch.task = trio.lowlevel.current_task()
+        watch.context_run = watch.task.context.run
         self._watches[fd] = watch
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -168,28 +171,27 @@ class Reactor:
             with batch():  # what several sockets bring for one link is one write
                 for fd, _ in ready:
                     watch = self._watches.get(fd)
-                    if watch is not None:
-                        self._call_one(fd, watch)
-                    elif fd == self._theirs.fileno():
-                        theirs = True
+                    if watch is None:
+                        theirs = theirs or fd == self._theirs.fileno()
+                        continue
+                    try:
+                        again = watch.context_run(watch.call)
+                    except BaseException as error:  # noqa: BLE001 - it is the waiting task's
+                        self._end(fd, watch, outcome.Error(error))
+                    else:
+                        if not again:
+                            self._rest(fd, watch, over=again is False)
         except Exception as error:  # noqa: BLE001 - it may end links, but not trio and all of them
             self._blame([fd for fd, _ in ready], error)
         return theirs
 
-    def _call_one(self, fd: int, watch: Watch) -> None:
-        assert watch.task is not None
-        result: outcome.Outcome[None]
-        try:
-            again = watch.task.context.run(watch.call)
-            if again is None:
-                watch.paused = True
-                self._ours.unregister(fd)
-            if again is not False:
-                return
-            result = outcome.Value(None)
-        except BaseException as error:  # noqa: BLE001 - it is the waiting task's
-            result = outcome.Error(error)
-        self._end(fd, watch, result)
+    def _rest(self, fd: int, watch: Watch, *, over: bool) -> None:
+        """It was called enough, or for now."""
+        if over:
+            self._end(fd, watch, outcome.Value(None))
+        else:
+            watch.paused = True
+            self._ours.unregister(fd)
 
     def _blame(self, fds: list[int], error: Exception) -> None:
         """What one of these sockets brought could not be passed on: it is the error of its task.

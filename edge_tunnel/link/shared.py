@@ -138,7 +138,8 @@ class SharedConnection(trio.abc.Stream):
 
     def send_now(self, parts: Sequence[Part]) -> bool:
         """Send a frame. Returns whether it is sent; if not, `flush` must send it, or its rest."""
-        self._check_torn()
+        if self._torn:
+            self._check_torn()
         if self._sending or self._prompt is None:
             self._kept = parts
             return False

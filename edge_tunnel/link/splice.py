@@ -125,7 +125,7 @@ class _ToTunnel:
                 break
             if not data:
                 return False
-            self._stream.send_now(data)
+            self._stream.core.write(data)
             self._await_next()
             if len(data) < most:
                 break

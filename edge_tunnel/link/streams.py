@@ -14,7 +14,7 @@ from types import TracebackType
 import trio
 
 from edge_tunnel.errors import StreamRefused, TunnelEnded
-from edge_tunnel.link.batch import batch, soon
+from edge_tunnel.link.batch import batch, now, soon
 from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.receiving import ReceiveState
 from edge_tunnel.protocol.sending import SendState
@@ -84,23 +84,16 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:
             self._check_sending()
-            if self.send_now(data):
+            if len(data) <= min(self.core.outgoing.room, MAX_DATA):
+                with batch():
+                    self.core.write(data)  # `bytes` are not copied
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.checkpoint()
                 await self._send_in_parts(data)
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
-        """As `send_all`, without a checkpoint, if there is room for all; returns whether."""
-        self._check_sending()
-        if len(data) > min(self.core.outgoing.room, MAX_DATA):
-            return False
-        with batch():
-            self.core.write(data)  # `bytes` are not copied
-        return True
-
     def room(self) -> int:
-        """Bytes that are worth sending now and that `send_now` takes; 0: wait for `source`.
+        """Bytes that are worth sending now and that `core.write` takes; 0: wait for `source`.
 
         Raises as `send_all` does.
         """
@@ -161,7 +154,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     def _take(self, most: int) -> bytes:
         with batch():  # it may be worth a CREDIT
-            return self.core.take(most, trio.current_time())
+            return self.core.take(most, now())
 
     def stop_receiving(self) -> None:
         """Read no more: the far end is told, and its writer gets BrokenResourceError.

@@ -97,6 +97,8 @@ class WebSocketTransport(Transport):
         if self._connection.closed is not None:
             raise LinkLost(_why(self._connection.closed))
         try:
+            if len(messages) == 1:
+                return self._wire.send_now(pack(messages[0], masked=self._masks))
             parts = [part for each in messages for part in pack(each, masked=self._masks)]
             return self._wire.send_now(parts)
         except (trio.BrokenResourceError, trio.ClosedResourceError):

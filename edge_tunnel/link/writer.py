@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.errors import LinkLost
-from edge_tunnel.link.batch import soon
+from edge_tunnel.link.batch import now, soon
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.outlet import Outlet
 
@@ -73,29 +73,26 @@ class Writer:
         except LinkLost as error:
             self._on_lost(str(error))
         else:
-            if self._flushing or self._ended or not done:
+            if not done or self._flushing or self._ended:
                 self._ready.unpark_all()
 
     def _send_burst(self) -> bool:
         """Send what the transport takes at once. Returns whether that was all there is."""
         while self._burst < _BURST and not self._flushing:
-            group, size = self._next_group()
+            group = self._next_group()
             if group:
-                self._burst += size
+                self._burst += sum(map(len, group))
                 self._flushing = not self._transport.send_now(group)
-                self.last_sent = trio.current_time()
-            if size < max(1, self._transport.group) and not self._flushing:
-                return not self._ended  # what would have been in the group is not there
+                self.last_sent = now()
+            if self._outlet.is_empty or self._ended:
+                return not self._ended and not self._flushing
         return False
 
-    def _next_group(self) -> tuple[list[bytes], int]:
-        group: list[bytes] = []
-        size = 0
-        while (not group or size < self._transport.group) and not self._ended:
-            message = self._outlet.next_message()
-            if message is None:
-                break
-            group.append(message)
-            size += len(message)
-            self._ended = message is self.farewell
-        return group, size
+    def _next_group(self) -> list[bytes]:
+        group = self._outlet.next_group(self._transport.group)
+        if self.farewell is not None:
+            for index, message in enumerate(group):
+                if message is self.farewell:
+                    self._ended = True
+                    return group[: index + 1]
+        return group

@@ -5,7 +5,7 @@ Here they cost a third of the general way, and the bytes of DATA are not copied.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.frames import (
@@ -40,12 +40,14 @@ def by_hand(message: bytes, head: Head | None) -> Frame | None:
         head = head or peek(message)
     except RemoteProtocolError:
         return None
-    cls, count = FREQUENT[head.kind]
+    kind, tunnel, stream = head
+    cls, count = FREQUENT[kind]
     numbers, start = numbers_at(message, count)
     last = bulk_at(message, start) if cls is Data else _tag_at(message, start)
-    if last is None or message[0] != 0x93 + count + bool(last) or not head.stream:
+    if last is None or message[0] != 0x93 + count + bool(last) or not stream:
         return None
-    return cast("Frame", cls(head.tunnel, head.stream, *numbers, last))
+    frame: Frame = cls(tunnel, stream, *numbers, last)
+    return frame
 
 
 def _tag_at(message: bytes, start: int) -> bytes | None:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, MAX_DATA, MAX_MESSAGE, TAG, Kind
-from edge_tunnel.protocol.spec import MAX_NUMBER
 
 __all__ = ["Head", "bulk_at", "check_data", "kind_of", "numbers_at", "peek"]
 
@@ -34,15 +33,15 @@ def peek(message: bytes) -> Head:
     if kind < FIRST_TUNNEL_KIND:
         return Head(kind, None, 0)
     # bin 8 of 16 bytes, then the stream id
-    if len(message) < 22 or message[2:4] != b"\xc4\x10":
+    if message[2:4] != b"\xc4\x10" or len(message) < 22:
         raise RemoteProtocolError(f"bad head of a frame of kind {kind}")
     first = message[20]
     if first < 0x80:
         return Head(kind, message[4:20], first)
-    width = _WIDTHS.get(first, 8)
-    if width == 8 or len(message) < 21 + width:
+    size = _SIZES[first]
+    if not 1 < size < 9 or len(message) < 20 + size:
         raise RemoteProtocolError("bad stream id")
-    return Head(kind, message[4:20], int.from_bytes(message[21 : 21 + width], "big"))
+    return Head(kind, message[4:20], int.from_bytes(message[21 : 20 + size], "big"))
 
 
 def check_data(message: bytes, head: Head) -> None:
@@ -51,7 +50,20 @@ def check_data(message: bytes, head: Head) -> None:
     Raises:
       RemoteProtocolError: it is not one whole DATA frame.
     """
-    if message[0] != 0x96 or not head.stream or bulk_at(message, numbers_at(message, 2)[1]) is None:
+    try:
+        epoch = 20 + _SIZES[message[20]]
+        offset = epoch + _size_at(message, epoch)
+        bulk = offset + _size_at(message, offset)
+        begin = bulk + _BULK_SIZES[message[bulk]]
+        size = int.from_bytes(message[bulk + 1 : begin], "big")
+    except (IndexError, KeyError):
+        size = 0
+    if (
+        not 0 < size <= _MOST_BULK
+        or len(message) != begin + size
+        or message[0] != 0x96
+        or not head.stream
+    ):
         raise RemoteProtocolError("Data: bad head")
 
 
@@ -70,29 +82,44 @@ def kind_of(message: bytes) -> int:
 def numbers_at(message: bytes, count: int) -> tuple[list[int], int]:
     """The numbers behind the stream id, and where they end: beyond the message if they are none."""
     numbers = []
-    start = 21 + _WIDTHS.get(message[20], 0)
+    start = 20 + _SIZES[message[20]]
     try:
         for _ in range(count):
-            number = message[start]
-            start += 1
-            if number >= 0x80:
-                stop = start + _WIDTHS[number]
-                number = int.from_bytes(message[start:stop], "big")
-                start = stop
-            numbers.append(number)
+            size = _size_at(message, start)
+            first = message[start]
+            numbers.append(
+                first if size == 1 else int.from_bytes(message[start + 1 : start + size], "big")
+            )
+            start += size
     except (IndexError, KeyError):
         return [], MAX_MESSAGE + 1
-    return numbers, start if max(numbers) <= MAX_NUMBER else MAX_MESSAGE + 1
+    return numbers, start
 
 
 def bulk_at(message: bytes, start: int) -> memoryview | None:
     """The bytes at the end of DATA; None: it is something else."""
-    width = _BULK_WIDTHS.get(message[start], 0) if start < len(message) else 0
-    begin = start + 1 + width
+    head = _BULK_SIZES.get(message[start], 1) if start < len(message) else 1
+    begin = start + head
     size = int.from_bytes(message[start + 1 : begin], "big")
-    whole = len(message) == begin + size and 0 < size <= MAX_DATA + TAG
+    whole = len(message) == begin + size and 0 < size <= _MOST_BULK
     return memoryview(message)[begin:] if whole else None
 
 
-_WIDTHS: Final = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
-_BULK_WIDTHS: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+def _size_at(message: bytes, start: int) -> int:
+    """Bytes of the number that begins there. Raises KeyError or IndexError: it is none."""
+    first = message[start]
+    if first < 0x80:
+        return 1
+    size = _SIZES[first]
+    if not size or (size == 9 and message[start + 1] >= 0x80):  # above MAX_NUMBER
+        raise KeyError(first)
+    return size
+
+
+_SIZES: Final = bytes({0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(n, n < 0x80) for n in range(256))
+"""By its first byte, the bytes of a number in msgpack; 0: it is none."""
+
+_BULK_SIZES: Final = {0xC4: 2, 0xC5: 3, 0xC6: 5}
+"""By its first byte, the bytes of the head of a bin in msgpack."""
+
+_MOST_BULK: Final = MAX_DATA + TAG

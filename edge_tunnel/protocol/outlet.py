@@ -71,6 +71,20 @@ class Outlet:
         """`source` sends through this link no longer."""
         self._turns.pop(source, None)
 
+    def next_group(self, size: int) -> list[bytes]:
+        """The messages to send now, in one piece: one, and others while they are together below
+        `size` bytes. Empty if there is nothing to send."""
+        group: list[bytes] = []
+        while self._urgent or self._turns:
+            message = self.next_message()
+            if message is None:
+                break
+            group.append(message)
+            size -= len(message)
+            if size <= 0:
+                break
+        return group
+
     def next_message(self) -> bytes | None:
         """The message to send now; None if there is nothing to send."""
         if self._urgent:
@@ -83,8 +97,13 @@ class Outlet:
             message = source.next_message()
             if message is None or not source.pending:
                 del self._turns[source]
-            else:
+            elif len(self._turns) > 1:
                 self._turns.move_to_end(source)
             if message is not None:
                 return message
         return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send, as far as is known."""
+        return not self._turns and not self._urgent

@@ -154,23 +154,31 @@ class ReceiveHalf:
         Raises:
           LocalProtocolError: nothing is readable; b"" would look like a clean EOF.
         """
-        if not self.readable:
-            raise LocalProtocolError(f"take from {self!r}")
         if not self._chunks:
-            if self.state is ReceiveState.ENDED:
-                self._turn("read")
-                self.delivered = self.received
-            return b""
-        data = bytes(self._chunks[0][self._skip : self._skip + most])
-        self._skip += len(data)
-        if self._skip == len(self._chunks[0]):
+            return self._take_end()
+        chunk = self._chunks[0]
+        if self._skip or len(chunk) > most:
+            data = bytes(chunk[self._skip : self._skip + most])
+            self._skip += len(data)
+            if self._skip == len(chunk):
+                self._chunks.popleft()
+                self._skip = 0
+        else:
+            data = bytes(chunk)
             self._chunks.popleft()
-            self._skip = 0
         self.delivered += len(data)
         self.window.delivered(len(data), now, trip, self.limit - self.delivered)
         if len(data) < THIN and not self._chunks:
             self.window.thin(now)
         return data
+
+    def _take_end(self) -> bytes:
+        if not self.readable:
+            raise LocalProtocolError(f"take from {self!r}")
+        if self.state is ReceiveState.ENDED:
+            self._turn("read")
+            self.delivered = self.received
+        return b""
 
     def stop(self) -> None:
         """The user wants no more."""

@@ -52,12 +52,14 @@ class ReplayBuffer:
 
     def take(self, most: int) -> tuple[int, bytes | memoryview]:
         """The next bytes to send (at most `most`) and their offset; moves the cursor."""
-        self._settle()
         if self.next == self.end:
             return self.next, b""
+        if self._skip == len(self._blocks[self._index]):
+            self._settle()
         block = self._blocks[self._index]
-        whole = self._skip == 0 and len(block) <= most
-        stop = min(len(block), self._skip + most)
+        size = len(block)
+        whole = self._skip == 0 and size <= most
+        stop = size if whole else min(size, self._skip + most)
         data: bytes | memoryview
         if isinstance(block, bytearray):
             # copied, because the tail may grow while the message waits for the socket

@@ -169,7 +169,9 @@ class SendHalf:
     @property
     def pending(self) -> bool:
         """Whether `take` or `take_end` has something."""
-        return self._buffer.next < self._buffer.end or (self.ended and not self._end_sent)
+        if self._buffer.next < self._buffer.end:
+            return True
+        return self.state is not SendState.OPEN and self.ended and not self._end_sent
 
     def take(self) -> tuple[int, bytes | memoryview]:
         """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""

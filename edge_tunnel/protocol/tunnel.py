@@ -202,7 +202,7 @@ class Tunnel:
         """A frame of this tunnel arrived; afterwards ask `events`. Late frames are dropped."""
         if self.closed or frame.epoch != self.epoch:
             return
-        if not self.attached and not isinstance(frame, (Attached, Detached, Close)):
+        if self._outlet is None and not isinstance(frame, (Attached, Detached, Close)):
             return  # ATTACHED comes before all else; what came by a lost link will come again
         try:
             self._dispatch(self._open(frame), now)

@@ -14,7 +14,7 @@ from edge_tunnel.proxy.port import Port
 
 __all__ = ["COUNTED", "Account", "Ledger", "LiveStreams"]
 
-COUNTED: Final = (Kind.OPEN, Kind.END, Kind.RESET)
+COUNTED: Final = frozenset({Kind.OPEN.value, Kind.END.value, Kind.RESET.value})
 """Frames that begin or end a stream."""
 
 _BOTH_WAYS: Final = 3

@@ -25,7 +25,7 @@ from edge_tunnel.protocol.listing import LISTS, List, Missing, Row, TunnelRow
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.gather import PATIENCE, Gather
 from edge_tunnel.proxy.hop import Hops
-from edge_tunnel.proxy.ledger import COUNTED, Ledger
+from edge_tunnel.proxy.ledger import Ledger
 from edge_tunnel.proxy.own_rows import Fits, OwnRows, fits
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.recording import Recording
@@ -125,8 +125,8 @@ class Lists:
     # -- counting
 
     def passed(self, port: Port, head: Head) -> None:
-        """A control frame of a tunnel comes by this port."""
-        route = self._routes.get(head.tunnel or b"") if head.kind in COUNTED else None
+        """A frame of `COUNTED` comes by this port."""
+        route = self._routes.get(head.tunnel or b"")
         if route is not None and port in (route.edge, route.remote):
             towards_edge = port is route.remote
             route.streams.passed(head.kind, head.stream, towards_edge=towards_edge)

@@ -47,6 +47,7 @@ from edge_tunnel.protocol.head import Head, check_data, peek
 from edge_tunnel.proxy.budget import OBJECT, Budget, whom_to_cut
 from edge_tunnel.proxy.guard import Guard
 from edge_tunnel.proxy.hop import Hops
+from edge_tunnel.proxy.ledger import COUNTED
 from edge_tunnel.proxy.lists import Lists
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
@@ -168,8 +169,9 @@ class Traffic:
             self.routes.forward(head, message, port)
 
     def _on_stream_frame(self, port: Port, head: Head, frame: Frame, message: bytes) -> None:
-        self.lists.passed(port, head)
-        self._count(frame, port)
+        if head.kind in COUNTED:
+            self.lists.passed(port, head)
+            self._count(frame, port)
         self.routes.forward(head, message, port)
 
     def hop_greeted(self, port: Port) -> None:
@@ -179,8 +181,7 @@ class Traffic:
 
     def _count(self, frame: Frame, port: Port) -> None:
         """How many streams a tunnel has, where the policy limits them; how fast they are opened."""
-        if not isinstance(frame, (Open, End, Reset)):
-            return
+        assert isinstance(frame, (Open, End, Reset))
         route = self.routes.get(frame.tunnel)
         if route is None or route.permit is None or frame.epoch != route.epoch:
             return
