@@ -38,7 +38,7 @@ MUTANTS = {
         "attach", "if frame.epoch <= self.epoch:", "if frame.epoch < 0:"
     ),
     "frames are taken between ATTACH and ATTACHED": Mutant(
-        "tunnel", "if not self.attached and not isinstance", "if False and not isinstance"
+        "tunnel", "if self._outlet is None and not isinstance", "if False and not isinstance"
     ),
     "a duplicate is not trimmed": Mutant(
         "receiving", "self._keep(data[self.received - offset :])", "self._keep(data)"
@@ -169,8 +169,8 @@ MUTANTS = {
     ),
     "nothing binds DATA to its head": Mutant(
         "codec",
-        "msgpack.packb((Kind.DATA.value, *frame[:-1]))",
-        "msgpack.packb((Kind.DATA.value,))",
+        "_pack((_DATA, frame.tunnel, stream, epoch, offset))",
+        "_pack((_DATA,))",
     ),
     "the offset is not in the nonce": Mutant(
         "sealing",
@@ -236,7 +236,10 @@ MUTANTS = {
         "writer", "_burst < _BURST and not self._flushing:", "_burst < _BURST:", "link"
     ),
     "a message follows the farewell": Mutant(
-        "writer", "self._ended = message is self.farewell", "self._ended = False", "link"
+        "writer", "return group[: index + 1]", "return group", "link"
+    ),
+    "the farewell is not the end": Mutant(
+        "writer", "self._ended = True", "self._ended = False", "link"
     ),
     "the end overtakes what the socket did not take yet": Mutant(
         "splice",
@@ -267,8 +270,8 @@ MUTANTS = {
     ),
     "an error in a batch loses what it made ready": Mutant(
         "batch",
-        "self.depth == 1 and self.calls:",
-        "self.depth == 1 and self.calls and not any(_):",
+        "        else:\n            self._end()\n",
+        "        else:\n            _[0] and self.calls.clear()\n            self._end()\n",
         "link",
     ),
     "a reset that a write was told is forgotten": Mutant(
@@ -296,7 +299,7 @@ MUTANTS = {
         "link",
     ),
     "each stream gets the window that one alone has filled": Mutant(
-        "window", "self._budget.proven if alone else 0", "self._budget.proven"
+        "window", "budget.proven if alone else 0", "budget.proven"
     ),
     "frames are as small as a stream's share": Mutant(
         "pacing",

@@ -140,9 +140,9 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
-            return self._take(most)
+            return bytes(self._take(most))
 
-    def receive_now(self) -> bytes | None:
+    def receive_now(self) -> bytes | memoryview | None:
         """Bytes that are here, without a checkpoint; None: none, or the end, or an error."""
         return self._take(MAX_DATA) if self.core.incoming.waiting and not self._closed else None
 
@@ -152,7 +152,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self._check_receiving()
         self._take(MAX_DATA)
 
-    def _take(self, most: int) -> bytes:
+    def _take(self, most: int) -> bytes | memoryview:
         with batch():  # it may be worth a CREDIT
             return self.core.take(most, now())
 

@@ -75,7 +75,7 @@ class ReceiveHalf:
     )
 
     def __init__(self, window: Window) -> None:
-        self._chunks: deque[bytes | bytearray] = deque()
+        self._chunks: deque[bytes | bytearray | memoryview] = deque()
         self._skip = 0  # bytes of the first chunk that were read already
         self.window = window
         self.received = 0  # all before it has arrived, in order
@@ -146,8 +146,8 @@ class ReceiveHalf:
         """Whether `take` gives bytes."""
         return bool(self._chunks)
 
-    def take(self, most: int, now: float, trip: float) -> bytes:
-        """Hand bytes to the user (b"" is EOF). They count as delivered.
+    def take(self, most: int, now: float, trip: float) -> bytes | memoryview:
+        """Hand bytes to the user (b"" is EOF). They count as delivered. They are not copied.
 
         `now` and the lowest round trip `trip` are in seconds; the window grows by them.
 
@@ -158,13 +158,13 @@ class ReceiveHalf:
             return self._take_end()
         chunk = self._chunks[0]
         if self._skip or len(chunk) > most:
-            data = bytes(chunk[self._skip : self._skip + most])
+            data: bytes | memoryview = bytes(chunk[self._skip : self._skip + most])
             self._skip += len(data)
             if self._skip == len(chunk):
                 self._chunks.popleft()
                 self._skip = 0
         else:
-            data = bytes(chunk)
+            data = bytes(chunk) if isinstance(chunk, bytearray) else chunk
             self._chunks.popleft()
         self.delivered += len(data)
         self.window.delivered(len(data), now, trip, self.limit - self.delivered)
@@ -232,7 +232,8 @@ class ReceiveHalf:
         elif tail is not None and len(data) < _SMALL:
             self._chunks.append(bytearray(data))
         else:
-            self._chunks.append(bytes(data))
+            # a large one stays what it is: a part of the message that it came with
+            self._chunks.append(data if len(data) >= _SMALL else bytes(data))
 
     def _turn(self, event: str) -> None:
         try:

@@ -101,7 +101,7 @@ class Stream:
         self.outgoing.end()
         self._carrier.ready(self)
 
-    def take(self, most: int, now: float) -> bytes:
+    def take(self, most: int, now: float) -> bytes | memoryview:
         """Read; see ReceiveHalf.take. Call only if `incoming.readable`."""
         data = self.incoming.take(most, now, self._carrier.trip)
         if self.incoming.credit_due():
