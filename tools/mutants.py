@@ -101,10 +101,8 @@ MUTANTS = {
     "the proof of the answer is not checked": Mutant(
         "attach", "if not proves(frame.proof, attach_proof(self._secret, frame)):", "if False:"
     ),
-    "the cursor moves past the last block": Mutant(
-        "replay",
-        "while self._index + 1 < len(self._blocks) and",
-        "while self._index < len(self._blocks) and",
+    "the cursor stays at the end of a block": Mutant(
+        "replay", "self._index += 1  # there is", "self._index += 0  # there is"
     ),
     "RESET is not answered": Mutant(
         "tunnel",
@@ -254,7 +252,7 @@ MUTANTS = {
         "link",
     ),
     "what an earlier read left is forgotten": Mutant(
-        "scratch", "        buffer[:start] = divider.rest\n", "", "link"
+        "scratch", "buffer[:start] = divider.rest", "buffer[:start] = bytes(start)", "link"
     ),
     "the goodbye follows half a frame": Mutant(
         "shared",

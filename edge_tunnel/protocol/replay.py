@@ -55,7 +55,8 @@ class ReplayBuffer:
         if self.next == self.end:
             return self.next, b""
         if self._skip == len(self._blocks[self._index]):
-            self._settle()
+            self._index += 1  # there is another: not all is taken
+            self._skip = 0
         block = self._blocks[self._index]
         size = len(block)
         whole = self._skip == 0 and size <= most
@@ -96,12 +97,3 @@ class ReplayBuffer:
         self._blocks.clear()
         self._front = self.base = self.next = self.end
         self._index = self._skip = 0
-
-    def _settle(self) -> None:
-        """Move the cursor from the end of a block to the start of the one behind it.
-
-        Never beyond the last block: that one may still grow.
-        """
-        while self._index + 1 < len(self._blocks) and self._skip == len(self._blocks[self._index]):
-            self._index += 1
-            self._skip = 0
