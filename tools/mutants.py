@@ -81,7 +81,7 @@ MUTANTS = {
         "window", "self._before if self._who is who else self._seen", "self._seen"
     ),
     "a promise is taken back from bulk": Mutant(
-        "window", "self._shrink_to(max(wanted, promised))", "self._shrink_to(wanted)"
+        "window", "max(wanted, promised, least)", "max(wanted, least)"
     ),
     "the front of a burst is thin": Mutant(
         "receiving", " < THIN and not self._chunks:", " < THIN:"

@@ -79,8 +79,9 @@ RESUME_TIMEOUT: Final = 120.0
 CREDIT_DELAY: Final = 0.2
 """Seconds until a small delivery is told, so that the far end can drop its bytes."""
 
-_PROBE_INTERVAL: Final = 1.0
-"""Seconds between two measurements of the round trip while bytes flow."""
+_PROBE_INTERVAL: Final = 0.25
+"""Seconds between two measurements of the round trip while bytes flow: the lowest counts, and the
+first may have met a process that was still asleep."""
 
 _MAX_ANSWERS: Final = 2 * MAX_STREAMS
 """Answers (ECHO, RESET) that wait to be sent: a peer that asks for more does not read them."""

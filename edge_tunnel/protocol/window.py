@@ -16,7 +16,15 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["INITIAL_WINDOW", "MAX_WINDOW", "THIN", "TUNNEL_BUDGET", "Budget", "Window"]
+__all__ = [
+    "INITIAL_WINDOW",
+    "LEAST_WINDOW",
+    "MAX_WINDOW",
+    "THIN",
+    "TUNNEL_BUDGET",
+    "Budget",
+    "Window",
+]
 
 INITIAL_WINDOW: Final = 256 * 1024
 """Four DATA frames: enough for an interactive stream, and for 25 Mbit/s at 80 ms."""
@@ -37,6 +45,10 @@ _PAUSE: Final = 4
 THIN: Final = 1024
 """Bytes that are all there is to be read: fewer are a keystroke, a question or its answer. A bulk
 transfer comes in frames of 4 KiB at least (pacing.py), or has more behind the small ones."""
+
+LEAST_WINDOW: Final = 192 * 1024
+"""Three DATA frames, to which a window goes down beside a thin stream: with two the processes wait
+for each other, and bulk has half of what three leave it (measured with tools/bench)."""
 
 _COMPANY: Final = 0.25
 """Seconds that a thin stream is thought of: who types or asks again and again is faster, and who
@@ -135,6 +147,7 @@ class Window:
         budget = self._budget
         long = max(trip, _SHORTEST_TRIP)
         company = now - budget.thin.but(self) < _COMPANY
+        least = min(LEAST_WINDOW, self._initial) if company else self._initial
         wanted = int(2 * rate * (trip if company else long))
         if wanted > self.size and elapsed < _PAUSE * long:  # a longer span had a pause in it
             # who fills a window alone gets at once what another has filled before: on a path of
@@ -142,7 +155,7 @@ class Window:
             alone = now - budget.users.but(self) > _PAUSE * long
             self._grow_to(max(wanted, budget.proven if alone else 0))
         elif company or budget.is_short:
-            self._shrink_to(max(wanted, promised))
+            self._shrink_to(max(wanted, promised, least))
 
     def _grow_to(self, wanted: int) -> None:
         wanted = min(wanted, MAX_WINDOW)
@@ -153,7 +166,6 @@ class Window:
     def _shrink_to(self, wanted: int) -> None:
         """What the far end was promised stays promised, and so it stays taken: the window shrinks
         as that is delivered. Else the streams of a tunnel could hold more than its budget."""
-        size = max(wanted, self._initial)
-        if size < self.size:
-            self._budget.give_back(self.size - size)
-            self.size = size
+        if wanted < self.size:
+            self._budget.give_back(self.size - wanted)
+            self.size = wanted

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from edge_tunnel.protocol.window import INITIAL_WINDOW, MAX_WINDOW, TUNNEL_BUDGET, Budget, Window
+from edge_tunnel.protocol.window import (
+    INITIAL_WINDOW,
+    LEAST_WINDOW,
+    MAX_WINDOW,
+    TUNNEL_BUDGET,
+    Budget,
+    Window,
+)
 
 
 def feed(
@@ -116,7 +123,8 @@ def test_makes_way_for_a_thin_stream() -> None:
         keys.thin(now)
         feed(bulk, rate=200e6, trip=0.0003, seconds=0.05, start=now)
         now += 0.05
-    assert bulk.size == INITIAL_WINDOW
+    assert bulk.size == LEAST_WINDOW
+    assert budget.left == TUNNEL_BUDGET + INITIAL_WINDOW - LEAST_WINDOW
     feed(bulk, rate=500e6, trip=0.0003, seconds=1, start=now)
     assert bulk.size > 7e6
     assert TUNNEL_BUDGET - budget.left == bulk.size - INITIAL_WINDOW
