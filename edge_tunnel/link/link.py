@@ -177,22 +177,25 @@ class Link:
         taken = 0
         while True:
             message = await self.transport.receive()
-            taken += self._take(message, on_message)
+            with batch():
+                taken += self._take(message, on_message)
             if taken >= _TURN:
                 taken = 0
                 await trio.lowlevel.checkpoint()
 
     def _take(self, message: bytes | None, on_message: Callable[[bytes], None]) -> int:
-        """Hand on a message, and those that arrived with it, but not too many. Returns how many."""
+        """Hand on a message, and those that arrived with it, but not too many. Returns how many.
+
+        In a batch.
+        """
         if message is None:
             return 0
+        self.last_received = now()
         taken = 0
-        with batch():
-            self.last_received = now()
-            while message is not None:
-                on_message(message)
-                taken += 1
-                message = self.transport.receive_now() if taken < _TURN else None
+        while message is not None:
+            on_message(message)
+            taken += 1
+            message = self.transport.receive_now() if taken < _TURN else None
         return taken
 
     async def _write(self) -> None:

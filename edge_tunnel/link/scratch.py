@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from edge_tunnel.link.batch import batch
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.secured import Secured
 from edge_tunnel.protocol.frames import MAX_MESSAGE
@@ -45,8 +46,8 @@ _scratch = _Scratch()
 async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[], bool]) -> bool:
     """Read, and have divided what comes, until `take` returns False.
 
-    `take` is called after each read, to see to what it brought; it must not wait. Returns False at
-    the end of the stream.
+    `take` is called after each read, in a batch, to see to what it brought; it must not wait.
+    Returns False at the end of the stream.
     """
     count: int | None = None
 
@@ -66,6 +67,8 @@ async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[
             if not stream.pending:
                 return True
 
-    if not stream.pending or read():
+    with batch():
+        more = not stream.pending or read()
+    if more:
         await stream.call_while_readable(read)
     return bool(count)

@@ -17,6 +17,7 @@ from typing import Final
 
 import trio
 
+from edge_tunnel.link.batch import batch
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.reasons import Reason
@@ -166,7 +167,8 @@ class _ToSocket:
     def begin(self) -> None:
         """Begin with what is here already."""
         self._stream.sink = self._carry
-        self._carry()
+        with batch():
+            self._carry()
 
     async def wait(self) -> None:
         """Until the end of the stream, or of the socket."""
@@ -190,12 +192,14 @@ class _ToSocket:
             while self._full:
                 await self._sock.flush()
                 self._full = False
-                self._pour()
+                with batch():
+                    self._pour()
         except trio.BrokenResourceError:
             self._broken = True
         await trio.lowlevel.checkpoint()  # there may be a burst behind this one
         self._flushing = False
-        self._carry()
+        with batch():
+            self._carry()
 
     def _pour(self) -> None:
         poured = 0

@@ -140,10 +140,14 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             while not self.core.incoming.readable:
                 await self._changed_in.park()
                 self._check_receiving()
-            return bytes(self._take(most))
+            with batch():  # it may be worth a CREDIT
+                return bytes(self._take(most))
 
     def receive_now(self) -> bytes | memoryview | None:
-        """Bytes that are here, without a checkpoint; None: none, or the end, or an error."""
+        """Bytes that are here, without a checkpoint; None: none, or the end, or an error.
+
+        In a batch: they may be worth a CREDIT.
+        """
         return self._take(MAX_DATA) if self.core.incoming.waiting and not self._closed else None
 
     def receive_end(self) -> None:
@@ -153,8 +157,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         self._take(MAX_DATA)
 
     def _take(self, most: int) -> bytes | memoryview:
-        with batch():  # it may be worth a CREDIT
-            return self.core.take(most, now())
+        return self.core.take(most, now())
 
     def stop_receiving(self) -> None:
         """Read no more: the far end is told, and its writer gets BrokenResourceError.

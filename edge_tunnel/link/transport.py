@@ -34,9 +34,9 @@ class Transport(ABC):
     """Bytes up to which it is worth to give `send_now` more than one message."""
 
     take_now: Callable[[], bool] = staticmethod(lambda: False)
-    """Called while `receive` waits and messages have come: it takes them with `receive_now`, and
-    returns whether it took all. Then `receive` waits on, and no task has been woken. A transport
-    may call it or not."""
+    """Called, in a batch, while `receive` waits and messages have come: it takes them with
+    `receive_now`, and returns whether it took all. Then `receive` waits on, and no task has been
+    woken. A transport may call it or not."""
 
     _kept: Sequence[bytes] = ()
 

@@ -19,34 +19,50 @@ from edge_tunnel.protocol.frames import (
     Open,
     Stop,
 )
-from edge_tunnel.protocol.head import Head, bulk_at, numbers_at, peek
+from edge_tunnel.protocol.head import Head, data_at, numbers_at, peek
 
 __all__ = ["FREQUENT", "by_hand"]
 
 FREQUENT: Final[dict[int, tuple[type[Any], int]]] = {
-    Kind.DATA: (Data, 2),
-    Kind.CREDIT: (Credit, 3),
-    Kind.END: (End, 2),
-    Kind.STOP: (Stop, 1),
-    Kind.OPEN: (Open, 2),
-    Kind.ACCEPT: (Accept, 1),
+    Kind.DATA.value: (Data, 2),
+    Kind.CREDIT.value: (Credit, 3),
+    Kind.END.value: (End, 2),
+    Kind.STOP.value: (Stop, 1),
+    Kind.OPEN.value: (Open, 2),
+    Kind.ACCEPT.value: (Accept, 1),
 }
 """Of each kind: its frame, and how many numbers follow the stream id."""
+
+_DATA: Final = Kind.DATA.value
+
+_new: Final = tuple.__new__
+"""A named tuple's own constructor is Python, and is called for each frame."""
 
 
 def by_hand(message: bytes, head: Head | None) -> Frame | None:
     """The frame; None if it is not a good one: the general way knows what is wrong."""
     try:
-        head = head or peek(message)
+        kind, tunnel, stream = head or peek(message)
     except RemoteProtocolError:
         return None
-    kind, tunnel, stream = head
+    if not stream:
+        return None
+    if kind != _DATA:
+        return _small(message, kind, (tunnel, stream))
+    found = data_at(message)
+    if found is None:
+        return None
+    epoch, offset, begin = found
+    return _new(Data, (tunnel, stream, epoch, offset, memoryview(message)[begin:]))
+
+
+def _small(message: bytes, kind: int, head: tuple[bytes | None, int]) -> Frame | None:
     cls, count = FREQUENT[kind]
     numbers, start = numbers_at(message, count)
-    last = bulk_at(message, start) if cls is Data else _tag_at(message, start)
-    if last is None or message[0] != 0x93 + count + bool(last) or not stream:
+    tag = _tag_at(message, start)
+    if tag is None or message[0] != 0x93 + count + bool(tag):
         return None
-    frame: Frame = cls(tunnel, stream, *numbers, last)
+    frame: Frame = _new(cls, (*head, *numbers, tag))
     return frame
 
 

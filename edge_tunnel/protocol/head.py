@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, MAX_DATA, MAX_MESSAGE, TAG, Kind
 
-__all__ = ["Head", "bulk_at", "check_data", "kind_of", "numbers_at", "peek"]
+__all__ = ["Head", "check_data", "data_at", "kind_of", "numbers_at", "peek"]
 
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 
@@ -29,16 +29,21 @@ def peek(message: bytes) -> Head:
     Raises:
       RemoteProtocolError: the head is not one.
     """
+    if 22 <= len(message) <= MAX_MESSAGE and message[20] < 0x80 and message[2:4] == _ID:
+        kind = message[1]
+        if kind in _TUNNEL_KINDS and message[0] & 0xF0 == 0x90:
+            return _new(Head, (kind, message[4:20], message[20]))
+    return _peek(message)
+
+
+def _peek(message: bytes) -> Head:
+    """Of a link's frame, of a stream with a larger number, of what is no frame."""
     kind = kind_of(message)
     if kind < FIRST_TUNNEL_KIND:
         return Head(kind, None, 0)
-    # bin 8 of 16 bytes, then the stream id
-    if message[2:4] != b"\xc4\x10" or len(message) < 22:
+    if len(message) < 22 or message[2:4] != _ID:
         raise RemoteProtocolError(f"bad head of a frame of kind {kind}")
-    first = message[20]
-    if first < 0x80:
-        return Head(kind, message[4:20], first)
-    size = _SIZES[first]
+    size = _SIZES[message[20]]
     if not 1 < size < 9 or len(message) < 20 + size:
         raise RemoteProtocolError("bad stream id")
     return Head(kind, message[4:20], int.from_bytes(message[21 : 20 + size], "big"))
@@ -50,21 +55,21 @@ def check_data(message: bytes, head: Head) -> None:
     Raises:
       RemoteProtocolError: it is not one whole DATA frame.
     """
-    try:
-        epoch = 20 + _SIZES[message[20]]
-        offset = epoch + _size_at(message, epoch)
-        bulk = offset + _size_at(message, offset)
-        begin = bulk + _BULK_SIZES[message[bulk]]
-        size = int.from_bytes(message[bulk + 1 : begin], "big")
-    except (IndexError, KeyError):
-        size = 0
-    if (
-        not 0 < size <= _MOST_BULK
-        or len(message) != begin + size
-        or message[0] != 0x96
-        or not head.stream
-    ):
+    if not head.stream or data_at(message) is None:
         raise RemoteProtocolError("Data: bad head")
+
+
+def data_at(message: bytes) -> tuple[int, int, int] | None:
+    """Epoch and offset of a DATA frame, and where its bytes begin; None: it is not a whole one."""
+    try:
+        epoch, start = _number_at(message, 20 + _SIZES[message[20]])
+        offset, start = _number_at(message, start)
+        begin = start + _BULK_SIZES[message[start]]
+    except (IndexError, KeyError):
+        return None
+    size = int.from_bytes(message[start + 1 : begin], "big")
+    whole = len(message) == begin + size and 0 < size <= _MOST_BULK
+    return (epoch, offset, begin) if whole and message[0] == 0x96 else None
 
 
 def kind_of(message: bytes) -> int:
@@ -85,35 +90,25 @@ def numbers_at(message: bytes, count: int) -> tuple[list[int], int]:
     start = 20 + _SIZES[message[20]]
     try:
         for _ in range(count):
-            size = _size_at(message, start)
-            first = message[start]
-            numbers.append(
-                first if size == 1 else int.from_bytes(message[start + 1 : start + size], "big")
-            )
-            start += size
+            number, start = _number_at(message, start)
+            numbers.append(number)
     except (IndexError, KeyError):
         return [], MAX_MESSAGE + 1
     return numbers, start
 
 
-def bulk_at(message: bytes, start: int) -> memoryview | None:
-    """The bytes at the end of DATA; None: it is something else."""
-    head = _BULK_SIZES.get(message[start], 1) if start < len(message) else 1
-    begin = start + head
-    size = int.from_bytes(message[start + 1 : begin], "big")
-    whole = len(message) == begin + size and 0 < size <= _MOST_BULK
-    return memoryview(message)[begin:] if whole else None
+def _number_at(message: bytes, start: int) -> tuple[int, int]:
+    """The number that begins there, and where it ends. Raises KeyError or IndexError: it is none.
 
-
-def _size_at(message: bytes, start: int) -> int:
-    """Bytes of the number that begins there. Raises KeyError or IndexError: it is none."""
+    The end may be beyond the message, of which there is nothing behind it then.
+    """
     first = message[start]
     if first < 0x80:
-        return 1
-    size = _SIZES[first]
-    if not size or (size == 9 and message[start + 1] >= 0x80):  # above MAX_NUMBER
+        return first, start + 1
+    stop = start + _SIZES[first]
+    if stop == start or (first == 0xCF and message[start + 1] >= 0x80):  # above MAX_NUMBER
         raise KeyError(first)
-    return size
+    return int.from_bytes(message[start + 1 : stop], "big"), stop
 
 
 _SIZES: Final = bytes({0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(n, n < 0x80) for n in range(256))
@@ -123,3 +118,11 @@ _BULK_SIZES: Final = {0xC4: 2, 0xC5: 3, 0xC6: 5}
 """By its first byte, the bytes of the head of a bin in msgpack."""
 
 _MOST_BULK: Final = MAX_DATA + TAG
+
+_ID: Final = b"\xc4\x10"
+"""The head of a tunnel id in msgpack: a bin of 16 bytes. The stream id follows."""
+
+_TUNNEL_KINDS: Final = frozenset(kind for kind in _KINDS if kind >= FIRST_TUNNEL_KIND)
+
+_new: Final = tuple.__new__
+"""A named tuple's own constructor is Python, and is called for each message."""
