@@ -30,7 +30,7 @@ class _Batch:
     def __init__(self) -> None:
         self.depth = 0
         self.calls: dict[Call, None] = {}
-        self.now: float | None = None
+        self.now = 0.0  # not looked at
 
     def __enter__(self) -> None:
         self.depth += 1
@@ -54,7 +54,7 @@ class _Batch:
                     bug = bug or error
         finally:
             self.depth = 0
-            self.now = None
+            self.now = 0.0
         if bug is not None:
             raise bug
 
@@ -87,9 +87,11 @@ def soon(call: Call) -> bool:
 def now() -> float:
     """trio's time (s). It is looked at once in a batch, in which nothing waits: to ask trio takes
     longer than anything else that is asked so often."""
-    batch = _here.batch
-    if not batch.depth:
-        return trio.current_time()
-    if batch.now is None:
-        batch.now = trio.current_time()
-    return batch.now
+    return _here.batch.now or _look()
+
+
+def _look() -> float:
+    time = trio.current_time()
+    if _here.batch.depth:
+        _here.batch.now = time
+    return time

@@ -66,7 +66,7 @@ def _fresh_key() -> bytes:
 class Splitter:
     """Takes arriving bytes apart; see the module."""
 
-    __slots__ = ("_head", "_mask_bit", "_messages", "for_library", "given_up", "rest")
+    __slots__ = ("_head", "_mask_bit", "for_library", "given_up", "messages", "rest")
 
     def __init__(self, *, masked: bool) -> None:
         """`masked`: whether the peer is a client, whose frames must be masked."""
@@ -75,7 +75,9 @@ class Splitter:
         self.rest = b""
         """The beginning of a frame that is not whole yet: at most one of the largest."""
 
-        self._messages: list[bytes] = []  # whole ones, the last first: an empty deque is larger
+        self.messages: list[bytes] = []
+        """Whole ones, the last first: an empty deque is larger."""
+
         self.for_library = bytearray()
         """Bytes that the library must see, in order."""
 
@@ -84,7 +86,7 @@ class Splitter:
 
     def next_message(self) -> bytes | None:
         """The next whole message, if there is one."""
-        return self._messages.pop() if self._messages else None
+        return self.messages.pop() if self.messages else None
 
     def feed(self, data: bytes | bytearray) -> None:
         """Bytes arrived."""
@@ -95,9 +97,10 @@ class Splitter:
         """Bytes arrived; the first of them are those of `rest`. None of `data` is kept."""
         start, end = 0, 0 if self.given_up else len(data)
         messages: list[bytes] = []
+        masked, head = self._mask_bit, self._head
         while end - start >= 2:
-            first, size = data[start], data[start + 1] ^ self._mask_bit
-            payload = start + self._head
+            first, size = data[start], data[start + 1] ^ masked
+            payload = start + head
             if first != _BINARY or size > 125:
                 payload, size = self._measure(data, start, first, size)
             stop = payload + size
@@ -105,15 +108,15 @@ class Splitter:
                 break
             if first != _BINARY:
                 self.for_library += data[start:stop]
-            elif self._mask_bit:
+            elif masked:
                 messages.append(mask(data[payload:stop], data[payload - 4 : payload]))
             else:
                 messages.append(bytes(data[payload:stop]))
             start = stop
-        self.rest = bytes(data[start:])
+        self.rest = bytes(data[start:]) if self.given_up or start < end else b""
         if messages:
             messages.reverse()
-            self._messages = messages + self._messages
+            self.messages[:0] = messages
         if self.given_up:
             self.give_up()
 

@@ -57,7 +57,8 @@ async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[
         buffer = _scratch.buffer
         while True:
             start = len(divider.rest)
-            buffer[:start] = divider.rest
+            if start:
+                buffer[:start] = divider.rest
             count = stream.read_into(buffer[start : start + _READ])
             if not count:
                 return count is None

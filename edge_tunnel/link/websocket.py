@@ -123,7 +123,8 @@ class WebSocketTransport(Transport):
                 await self._read()
 
     def receive_now(self) -> bytes | None:
-        return self._splitter.next_message()
+        messages = self._splitter.messages
+        return messages.pop() if messages else None
 
     def give_back(self) -> None:
         """Leave the connection to the library, which says goodbye."""

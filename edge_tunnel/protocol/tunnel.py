@@ -206,7 +206,12 @@ class Tunnel:
         if self._outlet is None and not isinstance(frame, (Attached, Detached, Close)):
             return  # ATTACHED comes before all else; what came by a lost link will come again
         try:
-            self._dispatch(self._open(frame), now)
+            frame = open_plain(frame) if self._opener is None else self._opener.open(frame)
+            stream = self.streams.get(frame.stream)  # none has the id 0
+            if stream is not None:
+                self._on_stream(stream, frame, now)
+            else:
+                self._dispatch(frame, now)
         except Disagreement as error:
             self.close(error.reason, str(error))
         except CreditExceeded as error:
@@ -316,9 +321,6 @@ class Tunnel:
 
     # -- inside
 
-    def _open(self, frame: TunnelFrame | StreamFrame) -> TunnelFrame | StreamFrame:
-        return open_plain(frame) if self._opener is None else self._opener.open(frame)
-
     def _seal_with(self, ours: bytes, theirs: bytes) -> None:
         """A new epoch has these keys: what we send, and what we receive."""
         self._sealer, self._opener = Sealer(ours), Opener(theirs)
@@ -334,11 +336,7 @@ class Tunnel:
 
     def _dispatch(self, frame: TunnelFrame | StreamFrame, now: float) -> None:
         if frame.stream:
-            stream = self.streams.get(frame.stream)
-            if stream is not None:
-                self._on_stream(stream, frame, now)
-            else:
-                self._on_unknown(frame)
+            self._on_unknown(frame)
         elif isinstance(frame, Probe):
             self.answer(Echo(self.id, 0, self.epoch, frame.nonce))
         elif isinstance(frame, Echo):
