@@ -38,6 +38,7 @@ class Divider(Protocol):
 class _Scratch(threading.local):
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(_SIZE))
+        self.front = self.buffer[:_READ]
 
 
 _scratch = _Scratch()
@@ -59,7 +60,9 @@ async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[
             start = len(divider.rest)
             if start:
                 buffer[:start] = divider.rest
-            count = stream.read_into(buffer[start : start + _READ])
+                count = stream.read_into(buffer[start : start + _READ])
+            else:
+                count = stream.read_into(_scratch.front)
             if not count:
                 return count is None
             divider.split(buffer[: start + count])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from types import TracebackType
+from typing import Final
 
 import trio
 
@@ -28,6 +29,9 @@ from edge_tunnel.protocol.tunnel import (
 from edge_tunnel.reasons import Reason
 
 __all__ = ["StreamEvent", "TunnelStream", "Turn", "checked_size", "wake_user"]
+
+_OPEN: Final = SendState.OPEN  # see sending.py
+_STOPPED: Final = SendState.STOPPED
 
 StreamEvent = (StreamReadable, StreamWritable, StreamAccepted, StreamBroken)
 """Of one stream: its user is woken."""
@@ -73,7 +77,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
 
     def writable(self) -> None:
         """Look again at what can be written, or whether the stream is accepted or over."""
-        self._stopped = self._stopped or self.core.outgoing.state is SendState.STOPPED
+        self._stopped = self._stopped or self.core.outgoing.state is _STOPPED
         if self._changed_out:
             self._changed_out.unpark_all()
         if self.source is not None:
@@ -271,7 +275,7 @@ class TunnelStream(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError("this stream was closed for sending")
         if self.core.reason is not None:
             raise trio.BrokenResourceError("the stream was reset") from _error(self.core)
-        if self.core.outgoing.state is not SendState.OPEN:
+        if self.core.outgoing.state is not _OPEN:
             raise trio.BrokenResourceError("the far end receives no more")
 
     def _check_receiving(self) -> None:

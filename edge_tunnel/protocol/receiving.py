@@ -40,6 +40,9 @@ class ReceiveState(enum.Enum):
     __hash__ = object.__hash__  # of its own it has one in Python, and the table asks often
 
 
+_OPEN, _ENDED, _STOPPED, _DONE, _BROKEN = ReceiveState
+# by these names: who asks an enum for a member pays for ten attributes, and here it is asked often
+
 RECEIVING_TABLE: Final[dict[tuple[ReceiveState, str], ReceiveState]] = {
     (ReceiveState.OPEN, "end"): ReceiveState.ENDED,
     (ReceiveState.ENDED, "end"): ReceiveState.ENDED,
@@ -82,7 +85,7 @@ class ReceiveHalf:
         self.delivered = 0  # all before it was handed to the user
         self.acknowledged = 0  # the `delivered` that the far end was last told
         self.limit = window.size  # how far the far end may send; never goes back
-        self.state = ReceiveState.OPEN
+        self.state = _OPEN
 
     def __repr__(self) -> str:
         numbers = f"received={self.received} delivered={self.delivered} limit={self.limit}"
@@ -98,7 +101,7 @@ class ReceiveHalf:
           RemoteProtocolError: there is a gap before them, or they come after END.
         """
         stop = offset + len(data)
-        if self.state in (ReceiveState.STOPPED, ReceiveState.DONE, ReceiveState.BROKEN):
+        if self.state in (_STOPPED, _DONE, _BROKEN):
             return False
         if stop > self.limit:
             raise CreditExceeded(f"bytes up to {stop} beyond the credit: {self!r}")
@@ -106,7 +109,7 @@ class ReceiveHalf:
             raise RemoteProtocolError(f"a gap before {offset}: {self!r}")
         if stop <= self.received:
             return False  # a duplicate, as after every resume
-        if self.state is not ReceiveState.OPEN:
+        if self.state is not _OPEN:
             raise RemoteProtocolError(f"bytes up to {stop} after the end: {self!r}")
         self._keep(data[self.received - offset :])
         self.received = stop
@@ -120,18 +123,18 @@ class ReceiveHalf:
         """
         if not self._fits(offset):
             raise RemoteProtocolError(f"end at {offset}: {self!r}")
-        if self.state is ReceiveState.STOPPED:
+        if self.state is _STOPPED:
             self.received = self.delivered = offset + 1  # what is missing was not wanted
-        elif self.state is ReceiveState.OPEN:
+        elif self.state is _OPEN:
             self.received = offset + 1
-        fresh = self.state is ReceiveState.OPEN
+        fresh = self.state is _OPEN
         self._turn("end")
         return fresh
 
     def reset(self) -> None:
         """The stream is over: what was not read is dropped, so that a cut is never an EOF."""
         self._turn("reset")
-        if self.state is ReceiveState.BROKEN:
+        if self.state is _BROKEN:
             self._drop()
 
     # -- ask: what the user wants
@@ -139,7 +142,7 @@ class ReceiveHalf:
     @property
     def readable(self) -> bool:
         """Whether `take` gives something: bytes, or EOF."""
-        return bool(self._chunks) or self.state in (ReceiveState.ENDED, ReceiveState.DONE)
+        return bool(self._chunks) or self.state in (_ENDED, _DONE)
 
     @property
     def waiting(self) -> bool:
@@ -175,7 +178,7 @@ class ReceiveHalf:
     def _take_end(self) -> bytes:
         if not self.readable:
             raise LocalProtocolError(f"take from {self!r}")
-        if self.state is ReceiveState.ENDED:
+        if self.state is _ENDED:
             self._turn("read")
             self.delivered = self.received
         return b""
@@ -184,7 +187,7 @@ class ReceiveHalf:
         """The user wants no more."""
         self._turn("stop")
         self._drop()
-        if self.state is ReceiveState.DONE:
+        if self.state is _DONE:
             self.delivered = self.received
 
     # -- next to send
@@ -195,13 +198,13 @@ class ReceiveHalf:
         What is below that waits for the tunnel's delayed credit, so that an idle stream's far
         end does not keep its last bytes for ever.
         """
-        if self.state is ReceiveState.DONE:
+        if self.state is _DONE:
             return self.delivered > self.acknowledged
         return self.delivered + self.window.size - self.limit >= self.window.size // 2
 
     def take_credit(self) -> tuple[int, int]:
         """The numbers of a CREDIT that is sent now."""
-        if self.state in (ReceiveState.OPEN, ReceiveState.ENDED):
+        if self.state in (_OPEN, _ENDED):
             self.limit = max(self.limit, self.delivered + self.window.size)
         self.acknowledged = self.delivered
         return self.delivered, self.limit
@@ -215,11 +218,11 @@ class ReceiveHalf:
 
     def _fits(self, offset: int) -> bool:
         """Whether END may be at `offset`."""
-        if self.state is ReceiveState.OPEN:
+        if self.state is _OPEN:
             return offset == self.received
-        if self.state is ReceiveState.ENDED:  # played again after a resume
+        if self.state is _ENDED:  # played again after a resume
             return offset + 1 == self.received
-        return self.state is not ReceiveState.STOPPED or self.received <= offset <= self.limit
+        return self.state is not _STOPPED or self.received <= offset <= self.limit
 
     def _drop(self) -> None:
         self._chunks.clear()

@@ -34,6 +34,9 @@ class SendState(enum.Enum):
     __hash__ = object.__hash__  # of its own it has one in Python, and the table asks often
 
 
+_OPEN, _ENDING, _STOPPED, _DONE, _BROKEN = SendState
+# by these names: who asks an enum for a member pays for ten attributes, and here it is asked often
+
 SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
     (SendState.OPEN, "end"): SendState.ENDING,
     (SendState.ENDING, "end"): SendState.ENDING,
@@ -67,7 +70,7 @@ class SendHalf:
         self._meter = Meter(pace)
         self._worth = _worth(limit)
         self.limit = limit  # absolute; never goes back
-        self.state = SendState.OPEN
+        self.state = _OPEN
 
     def __repr__(self) -> str:
         return f"<SendHalf {self.state.value} {self._buffer!r} limit={self.limit}>"
@@ -77,7 +80,7 @@ class SendHalf:
     @property
     def room(self) -> int:
         """Bytes that `write` takes now. Zero: wait until CREDIT makes room."""
-        if self.state is not SendState.OPEN:
+        if self.state is not _OPEN:
             return 0
         # whatever limit the far end names, it cannot make us keep more than the largest window
         return min(self.limit, self._buffer.base + MAX_WINDOW) - self._buffer.end
@@ -87,7 +90,7 @@ class SendHalf:
         """`room`, or 0 if it is not worth filling: for a whole frame, half of the far end's window,
         or all that it takes. Else each credit is filled with a splinter of a frame, and each of
         these brings as small a credit: the silly window, avoided as RFC 1122, 4.2.3.4 says."""
-        if self.state is not SendState.OPEN:
+        if self.state is not _OPEN:
             return 0
         buffer = self._buffer
         room = min(self.limit, buffer.base + MAX_WINDOW) - buffer.end
@@ -95,7 +98,7 @@ class SendHalf:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes to send. Raises LocalProtocolError if there is no room for all of them."""
-        if self.state is not SendState.OPEN or len(data) > self.room:
+        if self.state is not _OPEN or len(data) > self.room:
             raise LocalProtocolError(f"write of {len(data)} bytes to {self!r}")
         self._buffer.append(data)
 
@@ -106,7 +109,7 @@ class SendHalf:
     def reset(self) -> None:
         """Give up: nothing more is sent or kept."""
         self._turn("reset")
-        if self.state is SendState.BROKEN:
+        if self.state is _BROKEN:
             self._buffer.clear()
 
     # -- receive: what the far end says
@@ -114,7 +117,7 @@ class SendHalf:
     def stop(self) -> None:
         """The far end wants no more: drop what it has not got, and end."""
         self._turn("stop")
-        if self.state is SendState.STOPPED:
+        if self.state is _STOPPED:
             self._buffer.clear()  # an END that is sent already stays valid: its offset is the same
 
     def credit(self, delivered: int, limit: int, now: float | None = None) -> bool:
@@ -129,7 +132,7 @@ class SendHalf:
         full = not self.usable
         self.limit = max(self.limit, limit)
         self._worth = max(self._worth, _worth(limit - delivered))
-        if self.state not in (SendState.DONE, SendState.BROKEN):
+        if self.state not in (_DONE, _BROKEN):
             fresh = delivered - self._buffer.base
             self._acknowledge(delivered)
             if now is not None and fresh > 0:
@@ -146,9 +149,9 @@ class SendHalf:
         self.limit = max(self.limit, limit)
         self._worth = max(self._worth, _worth(limit - delivered))
         self._meter.pause()
-        if self.state in (SendState.DONE, SendState.BROKEN):
+        if self.state in (_DONE, _BROKEN):
             return
-        buffer, stopped = self._buffer, self.state is SendState.STOPPED
+        buffer, stopped = self._buffer, self.state is _STOPPED
         first = 0 if stopped else buffer.base
         # `next` is enough: whatever was sent before the last rewind and counted is behind it
         if not first <= received <= buffer.next + self._end_sent or delivered > received:
@@ -160,7 +163,7 @@ class SendHalf:
 
     def finish(self) -> None:
         """The far end has delivered everything, END as well, but its CREDIT was lost."""
-        if self.state is not SendState.DONE:
+        if self.state is not _DONE:
             self._turn("acked")
             self._buffer.clear()
 
@@ -171,7 +174,7 @@ class SendHalf:
         """Whether `take` or `take_end` has something."""
         if self._buffer.next < self._buffer.end:
             return True
-        return self.state is not SendState.OPEN and self.ended and not self._end_sent
+        return self.state is not _OPEN and self.ended and not self._end_sent
 
     def take(self) -> tuple[int, bytes | memoryview]:
         """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""
@@ -189,7 +192,7 @@ class SendHalf:
     @property
     def ended(self) -> bool:
         """Whether END is all that its user has left to say, delivered or not."""
-        return self.state in (SendState.ENDING, SendState.STOPPED, SendState.DONE)
+        return self.state in (_ENDING, _STOPPED, _DONE)
 
     @property
     def sent(self) -> int:

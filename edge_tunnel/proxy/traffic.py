@@ -61,6 +61,8 @@ from edge_tunnel.reasons import Reason
 
 __all__ = ["Traffic"]
 
+_DATA: Final = Kind.DATA.value
+
 _MAX_TUNNELS: Final = 1024
 """Of one remote's link, attaches included that are not answered."""
 
@@ -105,7 +107,7 @@ class Traffic:
         head = peek(message)
         if head.tunnel is None:
             self._on_link_frame(port, decode(message))
-        elif head.kind == Kind.DATA:
+        elif head.kind == _DATA:
             check_data(message, head)
             self.routes.forward(head, message, port)
         else:
