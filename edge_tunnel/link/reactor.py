@@ -176,11 +176,10 @@ class Reactor:
                         continue
                     try:
                         again = watch.context_run(watch.call)
-                    except BaseException as error:  # noqa: BLE001 - it is the waiting task's
-                        self._end(fd, watch, outcome.Error(error))
-                    else:
                         if not again:
                             self._rest(fd, watch, over=again is False)
+                    except BaseException as error:  # noqa: BLE001 - it is the waiting task's
+                        self._end(fd, watch, outcome.Error(error))
         except Exception as error:  # noqa: BLE001 - it may end links, but not trio and all of them
             self._blame([fd for fd, _ in ready], error)
         return theirs

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import trio
+import trio.testing
 
-from edge_tunnel.link.batch import batch, soon
+from edge_tunnel.link.batch import batch, now, soon
 
 
 def test_without_a_batch_nobody_promises() -> None:
@@ -68,3 +70,16 @@ def test_a_bug_in_one_call_is_not_the_end_of_batches() -> None:
     assert not soon(fail)
     with batch():
         pass  # nothing is left over
+
+
+async def test_the_time_of_a_batch(autojump_clock: trio.testing.MockClock) -> None:
+    """It stands still inside, and only there."""
+    del autojump_clock
+    before = now()
+    await trio.sleep(1)
+    with batch():
+        assert now() == before + 1 == trio.current_time()
+    await trio.sleep(1)
+    assert now() == before + 2
+    with batch():
+        assert now() == before + 2

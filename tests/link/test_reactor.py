@@ -230,6 +230,36 @@ async def test_whoever_waits_is_told_that_the_socket_is_closed(way: str) -> None
                 trio.lowlevel.notify_closing(near)
 
 
+async def test_a_call_that_closes_its_own_socket_is_nobody_elses_loss(way: str) -> None:
+    """It cannot be paused any more; the others of its round go on."""
+    got: list[bytes] = []
+
+    with pair() as (near, far), pair() as (other, its_far), trio.fail_after(10):
+
+        def close_it() -> None:
+            closing(near.fileno())
+            near.close()
+
+        watch = Watch(near.fileno(), close_it)
+
+        async def run_it() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await watch.run()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_it)
+            nursery.start_soon(call_while_readable, other.fileno(), reading(other, got, b"stop"))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            far.send(b"x")
+            its_far.send(b"one")
+            while not got:
+                await trio.lowlevel.checkpoint()
+            its_far.send(b"stop")
+            if way != "reactor":
+                watch.resume()  # nobody tells it
+    assert got == [b"one", b"stop"]
+
+
 async def test_a_number_that_is_used_again() -> None:
     """A socket closed unheard, and another with its number: nobody waits for ever."""
     got: list[bytes] = []

@@ -108,3 +108,15 @@ def test_a_source_that_thought_it_had_something() -> None:
     assert outlet.next_message() is None
     outlet.ready(source)
     assert (drain(outlet), source.asked) == ([], 3)
+
+
+def test_groups() -> None:
+    """Small messages go out together, until they are large enough; a large one is alone."""
+    outlet = Outlet()
+    outlet.push(b"urgent")
+    outlet.ready(Queue("data", 3))
+    assert outlet.next_group(10) == [b"urgent", b"data0"]
+    assert not outlet.is_empty
+    assert outlet.next_group(0) == [b"data1"]
+    assert outlet.next_group(1000) == [b"data2"]
+    assert outlet.is_empty and outlet.next_group(1000) == []
