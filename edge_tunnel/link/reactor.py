@@ -41,7 +41,7 @@ task can run: new connections have company in it, and of bulk it is not too much
 class Watch:
     """A socket that is called."""
 
-    __slots__ = ("_resumed", "call", "context_run", "fd", "paused", "task")
+    __slots__ = ("_resumed", "call", "fd", "paused", "task")
 
     def __init__(self, fd: int, call: Call) -> None:
         """`call` says whether it wants to be called again; None: not before `resume`.
@@ -51,9 +51,8 @@ class Watch:
         self.fd = fd
         self.call = call
         self.paused = False
-        self.task: trio.lowlevel.Task | None = None  # the one that runs it ...
-        self.context_run: Callable[[Call], bool | None]  # ... and in its context, `call`
-        self._resumed = trio.lowlevel.ParkingLot()
+        self.task: trio.lowlevel.Task | None = None  # the one that runs it, if the reactor does
+        self._resumed: trio.lowlevel.ParkingLot | None = None  # if it does not
 
     async def run(self) -> None:
         """Call whenever `fd` can be read, until it is enough.
@@ -67,6 +66,7 @@ class Watch:
             await reactor.watch(self)
             return
         again: bool | None = True
+        self._resumed = trio.lowlevel.ParkingLot()
         while again is not False:
             try:
                 await trio.lowlevel.wait_readable(self.fd)
@@ -82,7 +82,8 @@ class Watch:
         """Call again, if it paused."""
         if self.paused:
             self.paused = False
-            self._resumed.unpark_all()
+            if self._resumed is not None:
+                self._resumed.unpark_all()
             reactor = _of_this_run()
             if reactor is not None:
                 reactor.resume(self)
@@ -142,7 +143,6 @@ class Reactor:
             raise trio.BusyResourceError("another task reads this socket") from None
         self.closing(fd, registered=False)  # one before it with this number was closed unheard
         watch.task = trio.lowlevel.current_task()
-        watch.context_run = watch.task.context.run
         self._watches[fd] = watch
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -175,7 +175,8 @@ class Reactor:
                         theirs = theirs or fd == self._theirs.fileno()
                         continue
                     try:
-                        again = watch.context_run(watch.call)
+                        assert watch.task is not None
+                        again = watch.task.context.run(watch.call)
                         if not again:
                             self._rest(fd, watch, over=again is False)
                     except BaseException as error:  # noqa: BLE001 - it is the waiting task's
