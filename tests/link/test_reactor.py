@@ -252,7 +252,7 @@ async def test_a_call_that_closes_its_own_socket_is_nobody_elses_loss(way: str) 
             await trio.testing.wait_all_tasks_blocked(0.01)
             far.send(b"x")
             its_far.send(b"one")
-            while not got:
+            while not (got and watch.paused):
                 await trio.lowlevel.checkpoint()
             its_far.send(b"stop")
             if way != "reactor":
