@@ -28,17 +28,27 @@ _START: Final = 60.0
 """Seconds for a start: a single member needs about one, three on a busy machine several."""
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
     """A loopback port that nobody uses at the moment.
 
-    Below the ephemeral ones, so that nobody is given it while a member is down.
+    Below the ephemeral ones, so that nobody is given it while a member is down. Not one that was
+    given before, and each process looks in a range of its own: until somebody listens there, it
+    would be free for others, too.
     """
+    first = 20_000 + os.getpid() % 12 * 1_000
+    if len(_given) > 500:
+        _given.clear()
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(first, first + 1_000)
         with socket.socket() as sock, suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Member:
