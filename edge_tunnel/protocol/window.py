@@ -108,7 +108,8 @@ class Budget:
 
 
 class Window:
-    """The window of one stream. `size` grows; it shrinks when the tunnel's budget is short."""
+    """The window of one stream. `size` grows; it shrinks beside a thin stream, and when the
+    tunnel's budget is short."""
 
     __slots__ = ("_budget", "_bytes", "_initial", "_since", "size")
 
