@@ -20,6 +20,7 @@ import trio
 from edge_tunnel.link.batch import batch
 from edge_tunnel.link.eager import EagerStream
 from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.protocol.pacing import FULL_FRAME
 from edge_tunnel.reasons import Reason
 
 __all__ = ["reset_socket", "splice"]
@@ -42,9 +43,10 @@ async def splice(
 ) -> None:
     """Carry bytes both ways until both halves have ended or the connection is broken.
 
-    `read_size`: bytes that one read takes from the socket. `read_timeout`: seconds that the socket
-    may be silent before the stream is reset; None: any time. Both ends are closed afterwards.
-    Raises nothing that a peer can cause; the reason of a reset is in ``stream.core.reason``.
+    `read_size`: bytes that one read takes from the socket; more than a frame carries are as many.
+    `read_timeout`: seconds that the socket may be silent before the stream is reset; None: any
+    time. Both ends are closed afterwards. Raises nothing that a peer can cause; the reason of a
+    reset is in ``stream.core.reason``.
     """
     eager = EagerStream.fitted(sock)
     timeout = math.inf if read_timeout is None else read_timeout
@@ -82,7 +84,7 @@ class _ToTunnel:
     def __init__(self, stream: TunnelStream, sock: EagerStream, size: int, timeout: float) -> None:
         self._stream = stream
         self._sock = sock
-        self._size = size
+        self._size = min(size, FULL_FRAME)
         self._timeout = timeout
         self._silence = trio.CancelScope()
         self._broken = False  # the socket

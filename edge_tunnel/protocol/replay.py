@@ -50,8 +50,11 @@ class ReplayBuffer:
             self._blocks.append(bytearray(data))
         self.end += len(data)
 
-    def take(self, most: int) -> tuple[int, bytes | memoryview]:
-        """The next bytes to send (at most `most`) and their offset; moves the cursor."""
+    def take(self, most: int, rest: int = 0) -> tuple[int, bytes | memoryview]:
+        """The next bytes to send (at most `most`) and their offset; moves the cursor.
+
+        `rest`: as many more, if they are the last ones of a block.
+        """
         if self.next == self.end:
             return self.next, b""
         if self._skip == len(self._blocks[self._index]):
@@ -59,8 +62,8 @@ class ReplayBuffer:
             self._skip = 0
         block = self._blocks[self._index]
         size = len(block)
-        whole = self._skip == 0 and size <= most
-        stop = size if whole else min(size, self._skip + most)
+        stop = size if size - self._skip <= most + rest else self._skip + most
+        whole = self._skip == 0 and stop == size
         data: bytes | memoryview
         if isinstance(block, bytearray):
             # copied, because the tail may grow while the message waits for the socket

@@ -15,7 +15,7 @@ from typing import Final
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.frames import MAX_DATA
-from edge_tunnel.protocol.pacing import Meter, Pace
+from edge_tunnel.protocol.pacing import FULL_FRAME, Meter, Pace
 from edge_tunnel.protocol.replay import ReplayBuffer
 from edge_tunnel.protocol.window import MAX_WINDOW
 
@@ -57,6 +57,9 @@ SENDING_TABLE: Final[dict[tuple[SendState, str], SendState]] = {
     (SendState.DONE, "stop"): SendState.DONE,
     (SendState.BROKEN, "stop"): SendState.BROKEN,
 }
+
+_SPLINTER: Final = MAX_DATA - FULL_FRAME
+"""Bytes that are not worth a frame of their own: an application may well write 64 KiB at a time."""
 
 
 class SendHalf:
@@ -178,7 +181,7 @@ class SendHalf:
 
     def take(self) -> tuple[int, bytes | memoryview]:
         """The next bytes (at most MAX_DATA; empty if there are none) and their offset."""
-        return self._buffer.take(self._meter.size)
+        return self._buffer.take(self._meter.size, _SPLINTER)
 
     def take_end(self) -> int | None:
         """The final offset, once, when all bytes are taken and END is due."""
@@ -221,4 +224,4 @@ class SendHalf:
 
 def _worth(window: int) -> int:
     """The least room that is worth filling, where the far end takes a window of so many bytes."""
-    return max(1, min(MAX_DATA, window // 2))
+    return max(1, min(FULL_FRAME, window // 2))

@@ -17,7 +17,7 @@ import trio
 from edge_tunnel.errors import TunnelEnded
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.streams import TunnelStream
-from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.pacing import FULL_FRAME
 
 __all__ = ["carry_stdio", "read_some", "write_fully"]
 
@@ -94,7 +94,7 @@ def read_some(fd: int) -> bytes:
 
 def _read(fd: int) -> bytes | None:
     try:
-        return os.read(fd, MAX_DATA)
+        return os.read(fd, FULL_FRAME)
     except BlockingIOError:
         return None
 

@@ -25,7 +25,7 @@ import edge_tunnel
 from edge_tunnel.link import eager
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol import window
-from edge_tunnel.protocol.frames import MAX_DATA
+from edge_tunnel.protocol.pacing import FULL_FRAME
 from edge_tunnel.proxy.port import Port
 from edge_tunnel.proxy.traffic import Traffic
 
@@ -151,7 +151,7 @@ async def test_a_small_message(encryption: bool, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("encryption", [False, True])
 async def test_a_large_message(encryption: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 64 KiB there and back, one after another: counted are the calls for one of them.
+    """Whole frames there and back, one after another: counted are the calls for one of them.
 
     On loopback a read or a write of that size is sometimes a part: hence the room.
     """
@@ -159,11 +159,11 @@ async def test_a_large_message(encryption: bool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(eager, "os", CountedOs(counts))
     async with tunnel(encryption=encryption) as stream:
         for _ in range(50):  # until frames have grown to their full size
-            await pass_through(stream, bytes(MAX_DATA))
+            await pass_through(stream, bytes(FULL_FRAME))
         trio.lowlevel.add_instrument(counts)
         counts.of.clear()
         for _ in range(TRIPS):
-            await pass_through(stream, bytes(MAX_DATA))
+            await pass_through(stream, bytes(FULL_FRAME))
         trio.lowlevel.remove_instrument(counts)
     each = {name: count / TRIPS for name, count in counts.of.items()}
     assert each["writes"] < 7, each
@@ -181,14 +181,14 @@ async def test_the_memory_of_large_messages(
     monkeypatch.setattr(window, "MAX_WINDOW", window.INITIAL_WINDOW)
     async with tunnel(encryption=encryption) as stream:
         for _ in range(50):
-            await pass_through(stream, bytes(MAX_DATA))
+            await pass_through(stream, bytes(FULL_FRAME))
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(100):
-            await pass_through(stream, bytes(MAX_DATA))
+            await pass_through(stream, bytes(FULL_FRAME))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert (peak - before) / MAX_DATA < 12
+    assert (peak - before) / FULL_FRAME < 12
 
 
 def serve_one_byte(listener: socket.socket) -> None:

@@ -18,7 +18,7 @@ from edge_tunnel.link.batch import batch
 from edge_tunnel.link.splice import reset_socket, splice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.frames import MAX_DATA, Credit, Data, End, Frame, Stop
-from edge_tunnel.protocol.pacing import Pace
+from edge_tunnel.protocol.pacing import FULL_FRAME, Pace
 from edge_tunnel.protocol.stream import Stream
 from edge_tunnel.protocol.window import MAX_WINDOW, Budget
 from edge_tunnel.reasons import Reason
@@ -188,7 +188,7 @@ async def send(far: trio.SocketStream, data: bytes) -> None:
         await far.send_all(data)
 
 
-WINDOW = 2 * MAX_DATA
+WINDOW = 2 * FULL_FRAME
 DATA = random.Random(3).randbytes(1_000_000)
 
 

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_tunnel.protocol.frames import MAX_DATA
-from edge_tunnel.protocol.pacing import Meter, Pace
+from edge_tunnel.protocol.pacing import FULL_FRAME, Meter, Pace
 
 
 @pytest.mark.parametrize(
     ("rate", "size"),
-    [(10_000, 4096), (1_000_000, 10_000), (3_000_000, 30_000), (1e9, MAX_DATA)],
+    [(10_000, 4096), (1_000_000, 10_000), (3_000_000, 30_000), (1e9, FULL_FRAME)],
 )
 def test_what_the_path_delivers_in_ten_milliseconds(rate: float, size: int) -> None:
     """Between a smallest and the largest frame; credit comes for half a window each time."""
@@ -27,11 +26,11 @@ def test_a_pause_is_not_the_path() -> None:
     frame = Meter(Pace())
     frame.delivered(128 * 1024, 0.0, more=True)
     frame.delivered(128 * 1024, 0.001, more=False)
-    assert frame.size == MAX_DATA
+    assert frame.size == FULL_FRAME
     for number in range(100):
         frame.delivered(10_000, 10.0 + number, more=False)
     frame.delivered(50_000, 200.0, more=True)
-    assert frame.size == MAX_DATA
+    assert frame.size == FULL_FRAME
     frame.delivered(128 * 1024, 200.5, more=True)
     assert frame.size == pytest.approx(4096)
 
@@ -43,7 +42,7 @@ def test_the_share_of_a_stream_is_not_the_path() -> None:
     for turn in range(16 * 20):  # 50 MB/s, and one has a twentieth of what the others have
         count = 3200 if turn % 16 == 0 else 64_000
         meters[turn % 16].delivered(count, turn * count / 50e6, more=True)
-    assert {each.size for each in meters} == {MAX_DATA}
+    assert {each.size for each in meters} == {FULL_FRAME}
 
 
 def test_a_slow_path_is_slow_for_all() -> None:
@@ -75,4 +74,4 @@ def test_always_between_the_bounds(credits_: list[tuple[int, float, bool]]) -> N
     for count, pause, more in credits_:
         now += pause
         frame.delivered(count, now, more=more)
-        assert 4096 <= frame.size <= MAX_DATA
+        assert 4096 <= frame.size <= FULL_FRAME

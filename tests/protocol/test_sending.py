@@ -6,7 +6,7 @@ import pytest
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
 from edge_tunnel.protocol.frames import MAX_DATA
-from edge_tunnel.protocol.pacing import Pace
+from edge_tunnel.protocol.pacing import FULL_FRAME, Pace
 from edge_tunnel.protocol.sending import SENDING_TABLE, SendHalf, SendState
 from edge_tunnel.protocol.window import MAX_WINDOW
 
@@ -241,17 +241,27 @@ def test_finish_is_for_a_lost_last_credit() -> None:
 
 
 def test_writes_are_cut_into_frames() -> None:
-    """One take gives a frame's worth: little at first, and MAX_DATA on a fast path."""
+    """One take gives a frame's worth: little at first, and the largest on a fast path."""
     subject = SendHalf(400_000, Pace())
     subject.write(bytes(400_000))
     first = len(subject.take()[1])
-    assert subject.sent == first < MAX_DATA
+    assert subject.sent == first < FULL_FRAME
     while subject.sent < 200_000:
         subject.take()
     subject.credit(50_000, 400_000, 1.0)
     subject.credit(150_000, 400_000, 1.001)
-    assert len(subject.take()[1]) == MAX_DATA
+    assert len(subject.take()[1]) == FULL_FRAME
     assert repr(subject).startswith("<SendHalf open")
+
+
+def test_no_splinter_is_left_of_a_write() -> None:
+    """An application that writes 64 KiB at a time gets a frame for each; more is divided."""
+    pace = Pace()
+    pace.size = FULL_FRAME
+    subject = SendHalf(400_000, pace)
+    for size in (MAX_DATA, MAX_DATA + 1):
+        subject.write(bytes(size))
+    assert [len(subject.take()[1]) for _ in range(3)] == [MAX_DATA, FULL_FRAME, 1025]
 
 
 def test_an_outage_is_not_the_path() -> None:
@@ -267,6 +277,6 @@ def test_an_outage_is_not_the_path() -> None:
     while subject.take()[1]:
         pass
     subject.credit(300_000, 10**6, 61.0)
-    assert pace.size == MAX_DATA
+    assert pace.size == FULL_FRAME
     subject.credit(400_000, 10**6, 61.04)
     assert pace.size == pytest.approx(25_000)
