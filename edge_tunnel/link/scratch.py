@@ -18,8 +18,8 @@ from edge_tunnel.protocol.frames import MAX_MESSAGE
 
 __all__ = ["Divider", "feed"]
 
-_READ: Final = 192 * 1024
-"""Bytes of one read at most: three of the largest DATA frames. More is slower (caches)."""
+_READ: Final = 256 * 1024
+"""Bytes of one read at most: four of the largest DATA frames. More is slower (caches)."""
 
 _SIZE: Final = MAX_MESSAGE + 64 + _READ
 """Bytes: all but the last one of the largest message with its head, and a read behind them."""
