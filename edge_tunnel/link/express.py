@@ -96,8 +96,14 @@ class Splitter:
     def split(self, data: memoryview) -> None:
         """Bytes arrived; the first of them are those of `rest`. None of `data` is kept."""
         start, end = 0, 0 if self.given_up else len(data)
-        messages: list[bytes] = []
         masked, head = self._mask_bit, self._head
+        if end > head and data[0] == _BINARY and (data[1] ^ masked) == end - head < 126:
+            # the one small frame that nearly every small read brings
+            message = mask(data[head:], data[head - 4 : head]) if masked else bytes(data[head:])
+            self.messages.insert(0, message)
+            self.rest = b""
+            return
+        messages: list[bytes] = []
         while end - start >= 2:
             first, size = data[start], data[start + 1] ^ masked
             payload = start + head

@@ -41,7 +41,7 @@ task can run: new connections have company in it, and of bulk it is not too much
 class Watch:
     """A socket that is called."""
 
-    __slots__ = ("_resumed", "call", "fd", "paused", "task")
+    __slots__ = ("_resumed", "call", "fd", "paused", "run_here", "task")
 
     def __init__(self, fd: int, call: Call) -> None:
         """`call` says whether it wants to be called again; None: not before `resume`.
@@ -52,6 +52,7 @@ class Watch:
         self.call = call
         self.paused = False
         self.task: trio.lowlevel.Task | None = None  # the one that runs it, if the reactor does
+        self.run_here: Callable[[Call], bool | None] = _call_it  # in that task's context
         self._resumed: trio.lowlevel.ParkingLot | None = None  # if it does not
 
     async def run(self) -> None:
@@ -102,6 +103,7 @@ class Reactor:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._theirs: select.epoll = runner.io_manager._epoll  # noqa: SLF001
+        self._time: Callable[[], float] = runner.clock.current_time
         self._ours = select.epoll()
         self._ours.register(self._theirs.fileno(), select.EPOLLIN)
         self._watches: dict[int, Watch] = {}
@@ -143,6 +145,7 @@ class Reactor:
             raise trio.BusyResourceError("another task reads this socket") from None
         self.closing(fd, registered=False)  # one before it with this number was closed unheard
         watch.task = trio.lowlevel.current_task()
+        watch.run_here = watch.task.context.run
         self._watches[fd] = watch
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -166,17 +169,17 @@ class Reactor:
 
     def _call(self, ready: list[tuple[int, int]]) -> bool:
         """Call those that are ready. Returns whether trio has an event of its own."""
-        theirs = False
+        theirs, here = False, batch()
         try:
-            with batch():  # what several sockets bring for one link is one write
+            with here:  # what several sockets bring for one link is one write
+                here.now = self._time()
                 for fd, _ in ready:
                     watch = self._watches.get(fd)
                     if watch is None:
                         theirs = theirs or fd == self._theirs.fileno()
                         continue
                     try:
-                        assert watch.task is not None
-                        again = watch.task.context.run(watch.call)
+                        again = watch.run_here(watch.call)
                         if not again:
                             self._rest(fd, watch, over=again is False)
                     except BaseException as error:  # noqa: BLE001 - it is the waiting task's
@@ -215,6 +218,10 @@ class Reactor:
         if registered:
             with suppress(OSError):  # it was closed unheard
                 self._ours.unregister(fd)
+
+
+def _call_it(call: Call) -> bool | None:
+    return call()
 
 
 def _wake(watch: Watch, result: outcome.Outcome[None]) -> None:

@@ -78,21 +78,22 @@ class Writer:
 
     def _send_burst(self) -> bool:
         """Send what the transport takes at once. Returns whether that was all there is."""
+        outlet, transport = self._outlet, self._transport
         while self._burst < _BURST and not self._flushing:
-            group = self._next_group()
+            group = outlet.next_group(transport.group)
+            if self.farewell is not None:
+                group = self._up_to_farewell(group)
             if group:
                 self._burst += sum(map(len, group))
-                self._flushing = not self._transport.send_now(group)
+                self._flushing = not transport.send_now(group)
                 self.last_sent = now()
-            if self._outlet.is_empty or self._ended:
+            if self._ended or outlet.is_empty:
                 return not self._ended and not self._flushing
         return False
 
-    def _next_group(self) -> list[bytes]:
-        group = self._outlet.next_group(self._transport.group)
-        if self.farewell is not None:
-            for index, message in enumerate(group):
-                if message is self.farewell:
-                    self._ended = True
-                    return group[: index + 1]
+    def _up_to_farewell(self, group: list[bytes]) -> list[bytes]:
+        for index, message in enumerate(group):
+            if message is self.farewell:
+                self._ended = True
+                return group[: index + 1]
         return group

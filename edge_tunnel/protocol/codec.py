@@ -112,7 +112,7 @@ def _check_head(message: bytes) -> None:
     """Refuse what a node would refuse: msgpack has more than one form for a number."""
     head = peek(message)
     if head.kind == Kind.DATA:
-        check_data(message, head)
+        check_data(head)
 
 
 def _row(value: object, row_class: type[Any], checks: tuple[Check, ...]) -> Any:

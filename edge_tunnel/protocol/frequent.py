@@ -19,7 +19,7 @@ from edge_tunnel.protocol.frames import (
     Open,
     Stop,
 )
-from edge_tunnel.protocol.head import Head, data_at, numbers_at, peek
+from edge_tunnel.protocol.head import Head, data_of, numbers_at, peek
 
 __all__ = ["FREQUENT", "by_hand"]
 
@@ -42,14 +42,15 @@ _new: Final = tuple.__new__
 def by_hand(message: bytes, head: Head | None) -> Frame | None:
     """The frame; None if it is not a good one: the general way knows what is wrong."""
     try:
-        kind, tunnel, stream = head or peek(message)
+        head = head or peek(message)
     except RemoteProtocolError:
         return None
+    kind, tunnel, stream, _ = head
     if not stream:
         return None
     if kind != _DATA:
         return _small(message, kind, (tunnel, stream))
-    found = data_at(message)
+    found = data_of(head)
     if found is None:
         return None
     epoch, offset, begin = found

@@ -5,12 +5,13 @@ The head of a frame has one form only (WIRE.md), so that it is found without msg
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, MAX_DATA, MAX_MESSAGE, TAG, Kind
 
-__all__ = ["Head", "check_data", "data_at", "kind_of", "numbers_at", "peek"]
+__all__ = ["Head", "check_data", "data_of", "kind_of", "numbers_at", "peek"]
 
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 
@@ -21,6 +22,8 @@ class Head(NamedTuple):
     kind: int
     tunnel: bytes | None
     stream: int
+    data: re.Match[bytes] | None = None
+    """Of one whole DATA frame: what `data_of` reads."""
 
 
 def peek(message: bytes) -> Head:
@@ -29,10 +32,16 @@ def peek(message: bytes) -> Head:
     Raises:
       RemoteProtocolError: the head is not one.
     """
-    if 22 <= len(message) <= MAX_MESSAGE and message[20] < 0x80 and message[2:4] == _ID:
+    data = _data(message)
+    if data is not None:
+        tunnel, stream, _, _, length = data.groups()
+        size = len(message) - data.end()
+        if 0 < size <= _MOST_BULK and size == _number(length) and (number := _number(stream)):
+            return _new(Head, (_DATA, tunnel, number, data))
+    elif 22 <= len(message) <= MAX_MESSAGE and message[20] < 0x80 and message[2:4] == _ID:
         kind = message[1]
         if kind in _TUNNEL_KINDS and message[0] & 0xF0 == 0x90:
-            return _new(Head, (kind, message[4:20], message[20]))
+            return _new(Head, (kind, message[4:20], message[20], None))
     return _peek(message)
 
 
@@ -49,27 +58,20 @@ def _peek(message: bytes) -> Head:
     return Head(kind, message[4:20], int.from_bytes(message[21 : 20 + size], "big"))
 
 
-def check_data(message: bytes, head: Head) -> None:
+def check_data(head: Head) -> None:
     """Check the rest of a DATA frame's head, so that a node passes no garbage on.
 
     Raises:
       RemoteProtocolError: it is not one whole DATA frame.
     """
-    if not head.stream or data_at(message) is None:
+    if head.data is None:
         raise RemoteProtocolError("Data: bad head")
 
 
-def data_at(message: bytes) -> tuple[int, int, int] | None:
+def data_of(head: Head) -> tuple[int, int, int] | None:
     """Epoch and offset of a DATA frame, and where its bytes begin; None: it is not a whole one."""
-    try:
-        epoch, start = _number_at(message, 20 + _SIZES[message[20]])
-        offset, start = _number_at(message, start)
-        begin = start + _BULK_SIZES[message[start]]
-    except (IndexError, KeyError):
-        return None
-    size = int.from_bytes(message[start + 1 : begin], "big")
-    whole = len(message) == begin + size and 0 < size <= _MOST_BULK
-    return (epoch, offset, begin) if whole and message[0] == 0x96 else None
+    data = head.data
+    return data and (_number(data[3]), _number(data[4]), data.end())
 
 
 def kind_of(message: bytes) -> int:
@@ -97,6 +99,11 @@ def numbers_at(message: bytes, count: int) -> tuple[list[int], int]:
     return numbers, start
 
 
+def _number(coded: bytes) -> int:
+    """The value of a number, or of the size in the head of a bin."""
+    return coded[0] if len(coded) == 1 else int.from_bytes(coded[1:], "big")
+
+
 def _number_at(message: bytes, start: int) -> tuple[int, int]:
     """The number that begins there, and where it ends. Raises KeyError or IndexError: it is none.
 
@@ -114,8 +121,16 @@ def _number_at(message: bytes, start: int) -> tuple[int, int]:
 _SIZES: Final = bytes({0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(n, n < 0x80) for n in range(256))
 """By its first byte, the bytes of a number in msgpack; 0: it is none."""
 
-_BULK_SIZES: Final = {0xC4: 2, 0xC5: 3, 0xC6: 5}
-"""By its first byte, the bytes of the head of a bin in msgpack."""
+_32_BITS: Final = rb"[\x00-\x7f]|\xcc.|\xcd..|\xce.{4}"
+_64_BITS: Final = _32_BITS + rb"|\xcf[\x00-\x7f].{7}"
+"""Numbers in msgpack, up to MAX_NUMBER."""
+
+_DATA: Final = Kind.DATA.value
+_data: Final = re.compile(
+    rb"(?s)\x96\x%02x\xc4\x10(.{16})(%b)(%b)(%b)(\xc4.|\xc5..|\xc6.{4})"
+    % (_DATA, _32_BITS, _64_BITS, _64_BITS)
+).match
+"""The head of DATA: tunnel id, stream id, epoch, offset, and how many bytes follow."""
 
 _MOST_BULK: Final = MAX_DATA + TAG
 

@@ -34,8 +34,9 @@ class Outlet:
         # Bounded by its users: an endpoint pushes at most a handful of frames for each stream
         # and each frame received; a node counts (see proxy.routes) what it puts here.
         self._urgent: deque[bytes] | None = None  # a node has 10,000 links with nothing to say
+        self._next: bytes | None = None  # has its turn before all sources
         self.urgent_size = 0
-        """Bytes of urgent messages that wait."""
+        """Bytes that wait here and not at a source."""
 
         self._turns: OrderedDict[Source, None] = OrderedDict()
         self.on_ready: Callable[[], object] = lambda: None
@@ -51,6 +52,18 @@ class Outlet:
         self._urgent.append(message)
         self.urgent_size += len(message)
         self.on_ready()
+
+    def pass_on(self, message: bytes) -> bool:
+        """Send `message` behind what is urgent, if nothing else waits; returns whether it is so.
+
+        What needs not wait for its turn needs no source.
+        """
+        if self._turns or self._urgent or self._next is not None:
+            return False
+        self._next = message
+        self.urgent_size += len(message)
+        self.on_ready()
+        return True
 
     def take_back(self, message: bytes) -> None:
         """Do not send this message, if it is still here."""
@@ -75,7 +88,7 @@ class Outlet:
         """The messages to send now, in one piece: one, and others while they are together below
         `size` bytes. Empty if there is nothing to send."""
         group: list[bytes] = []
-        while self._urgent or self._turns:
+        while self._urgent or self._turns or self._next is not None:
             message = self.next_message()
             if message is None:
                 break
@@ -92,6 +105,11 @@ class Outlet:
             self.urgent_size -= len(urgent)
             return urgent
         self._urgent = None
+        message = self._next
+        if message is not None:
+            self._next = None
+            self.urgent_size -= len(message)
+            return message
         while self._turns:
             source = next(iter(self._turns))
             message = source.next_message()
@@ -106,4 +124,4 @@ class Outlet:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to send, as far as is known."""
-        return not self._turns and not self._urgent
+        return not self._turns and not self._urgent and self._next is None

@@ -60,18 +60,17 @@ class ReplayBuffer:
         if self._skip == len(self._blocks[self._index]):
             self._index += 1  # there is another: not all is taken
             self._skip = 0
-        block = self._blocks[self._index]
+        block, start = self._blocks[self._index], self._skip
         size = len(block)
-        stop = size if size - self._skip <= most + rest else self._skip + most
-        whole = self._skip == 0 and stop == size
+        stop = size if size - start <= most + rest else start + most
         data: bytes | memoryview
         if isinstance(block, bytearray):
             # copied, because the tail may grow while the message waits for the socket
-            data = bytes(block[self._skip : stop])
+            data = bytes(block[start:stop])
         else:
-            data = block if whole else memoryview(block)[self._skip : stop]
+            data = block if stop - start == size else memoryview(block)[start:stop]
         offset = self.next
-        self.next += len(data)
+        self.next = offset + stop - start
         self._skip = stop
         return offset, data
 

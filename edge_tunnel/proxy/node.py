@@ -7,6 +7,7 @@ library. What a message means is the business of `traffic`; how nodes reach each
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import Authority, PeerCertificate
+from edge_tunnel.access.rights import Authority, PeerCertificate, Principal
 from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
@@ -31,6 +32,7 @@ from edge_tunnel.protocol.keepalive import rhythms
 from edge_tunnel.proxy.alwayson.door import AlwaysOnDoor
 from edge_tunnel.proxy.alwayson.upgrade import is_tunnel
 from edge_tunnel.proxy.api import Api, ApiAnswer, ApiRequest
+from edge_tunnel.proxy.deadlines import Deadlines
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.hop import HopDial, Hops
 from edge_tunnel.proxy.http import answer_http, values_in
@@ -109,6 +111,7 @@ class Node:
         self.admission = self._reception.admission
         self.alwayson = None if settings.alwayson is None else AlwaysOnDoor(self, settings.alwayson)
         self._links: dict[Link, Port] = {}
+        self._ends: Deadlines[Link] = Deadlines()  # Unix seconds
         self._rounds = Rounds()
         self.strangers = Strangers(
             settings.max_unauthenticated,
@@ -335,6 +338,7 @@ class Node:
         port.end, port.protocol, port.wanted = link.end, protocol, link.hurry
         link.is_used = lambda: bool(port.routes)
         self._links[link] = port
+        self._await_end(link, principal)
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
         try:
@@ -343,6 +347,7 @@ class Node:
             reason = str(error)
         finally:
             del self._links[link]
+            self._ends.drop(link)
             self.traffic.lost(port, reason)
             self.traffic.recording.link_closed(port, reason)
 
@@ -370,26 +375,34 @@ class Node:
             while True:
                 await trio.sleep(_CHECK)
                 self.traffic.guard.check(trio.current_time())
-                self._end_links()
+                for link in self._ends.take(time.time()):
+                    self._judge(link, self._links[link])
                 self.traffic.relieve(self._links.values())
 
     def _judge_again(self) -> None:
         """Keys or policy have changed: what lost its right ends now."""
         self.traffic.guard.judge_tunnels()
-        self._end_links()
-        for port in self._links.values():
+        for link, port in self._links.items():
+            self._judge(link, port)
             if port.role == "edge":
                 self.traffic.judge_binds(port)
         if self.alwayson is not None:
             self.alwayson.review()
 
-    def _end_links(self) -> None:
-        """Of those who would not be admitted any more: their key is revoked, or over."""
-        for link, port in self._links.items():
-            assert port.principal is not None
-            denial = self.authority.still(port.principal)
-            if denial is not None:
-                link.end(denial.reason, clip(denial.text))
+    def _judge(self, link: Link, port: Port) -> None:
+        """End the link of somebody who would not be admitted any more: the key is revoked, or
+        over."""
+        assert port.principal is not None
+        denial = self.authority.still(port.principal)
+        if denial is None:
+            self._await_end(link, port.principal)
+        else:
+            link.end(denial.reason, clip(denial.text))
+
+    def _await_end(self, link: Link, principal: Principal) -> None:
+        """To look again when its time is over; what is revoked is told by `_judge_again`."""
+        ends = self.authority.ends(principal)
+        self._ends.put(link, math.inf if ends is None else ends)
 
     # -- the end
 

@@ -207,6 +207,8 @@ class Routes:
     def _enqueue(self, route: Route, key: tuple[bool, int], message: bytes, target: Port) -> None:
         queue = route.queues.get(key)
         if queue is None:
+            if target.outlet.pass_on(message):
+                return
             queue = route.queues[key] = StreamQueue(route, key, self.budget)
         queue.append(message)
         if queue.size > MAX_QUEUE:

@@ -108,7 +108,7 @@ class Traffic:
         if head.tunnel is None:
             self._on_link_frame(port, decode(message))
         elif head.kind == _DATA:
-            check_data(message, head)
+            check_data(head)
             self.routes.forward(head, message, port)
         else:
             self._on_tunnel_frame(port, head, message)

@@ -77,7 +77,7 @@ def frames(data: bytes) -> None:
     if route.kind == Kind.DATA:
         passed = True
         try:
-            check_data(data, route)
+            check_data(route)
         except RemoteProtocolError:
             passed = False
         assert passed == (frame is not None), "node and endpoint do not agree on DATA"

@@ -48,4 +48,4 @@ async def test_on_loopback() -> None:
             fit_receive_buffer(stream)
             buffer = stream.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     if hasattr(socket, "TCP_INFO"):
-        assert buffer <= 2 * 192 * 1024
+        assert buffer <= 2 * 256 * 1024

@@ -86,7 +86,7 @@ def examine(message: bytes) -> None:
 
 def examine_data(message: bytes, head: Head, frame: object) -> None:
     try:
-        check_data(message, head)
+        check_data(head)
     except RemoteProtocolError:
         assert frame is None, "a node refuses what an endpoint takes"
     else:

@@ -38,6 +38,7 @@ class Rules(Authority):
         self.grants: dict[tuple[str, str, str], Grant] = {}  # user, thing, service
         self.things: dict[str, set[str]] = {"device": {"t"}}  # of an edge
         self.revoked: set[str] = set()
+        self.over: dict[str, float] = {}  # Unix seconds
         self.tickets = {"ticket": "alice"}
         self.named: tuple[ServiceOffer, ...] = ()
         self.starts: dict[bytes, float] = {}
@@ -63,6 +64,9 @@ class Rules(Authority):
 
     def still(self, principal: Principal) -> Denial | None:
         return NO if principal.name in self.revoked else None
+
+    def ends(self, principal: Principal) -> float | None:
+        return self.over.get(principal.name)
 
     def may_bind(self, principal: Principal, thing: str) -> Denial | None:
         return None if thing in self.things.get(principal.name, ()) else NO

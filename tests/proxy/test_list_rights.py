@@ -76,6 +76,12 @@ async def open_plant() -> AsyncIterator[Plant]:
     await house.admin.push(POLICY + MORE, 1, "", ROOT)
     with trio.fail_after(500):
         async with open_cluster("a", "b", authority=lambda: house.authority) as cluster:
+
+            def tell_all() -> None:
+                for node in cluster.nodes.values():
+                    node._judge_again()
+
+            house.authority.on_change = tell_all
             plant = Plant(cluster, house)
             for user in ("anna", "boss", "nobody"):
                 plant.keys[user], _ = await house.key("remote", user)
@@ -154,7 +160,7 @@ async def test_an_administrator_lists_all(
             for _ in range(3):
                 await lister.things("press-*")
             await plant.house.admin.revoke_key(record.id, ROOT)
-            await trio.sleep(2)  # these nodes share one authority, and one of them hears of it
+            await trio.sleep(2)
             with pytest.raises(LinkLost):
                 await lister.things()
         listed = [each for each in audit.events if each.kind is Kind.LISTED]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 
@@ -48,6 +50,17 @@ async def test_a_revoked_key_ends_its_links(autojump_clock: object) -> None:
         assert isinstance(await remote.hear(), Welcome)
         rules.revoked.add("alice")
         rules.tell()
+        assert await remote.hear() == Bye(NO.reason, NO.text, 0)
+
+
+async def test_a_key_whose_time_is_over_ends_its_links(autojump_clock: object) -> None:
+    """Nobody tells of that; and it is asked until it is so, the clocks of two may differ."""
+    async with ruled("a") as (cluster, rules):
+        rules.over["alice"] = time.time()
+        remote = await greeted(cluster, "remote", "alice")
+        assert isinstance(await remote.hear(), Welcome)
+        await trio.sleep(3)
+        rules.revoked.add("alice")
         assert await remote.hear() == Bye(NO.reason, NO.text, 0)
 
 
