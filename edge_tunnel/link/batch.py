@@ -38,20 +38,16 @@ class _Batch:
     def __exit__(self, *_: object) -> None:
         if self.depth > 1:
             self.depth -= 1
-        else:
-            self._end()
-
-    def _end(self) -> None:
+            return
         bug: Exception | None = None
-        calls = self.calls
         try:
-            while calls:
-                call = next(iter(calls))
-                del calls[call]  # before: it may be asked for again while it runs
-                try:
-                    call()  # it may make the next: what a socket took is credit for a link
-                except Exception as error:  # noqa: BLE001 - raised when the others' bytes are out
-                    bug = bug or error
+            while self.calls:  # a call may make the next: what a socket took is credit for a link
+                calls, self.calls = self.calls, {}
+                for call in calls:
+                    try:
+                        call()
+                    except Exception as error:  # noqa: BLE001 - raised when all others' bytes are out
+                        bug = bug or error
         finally:
             self.depth = 0
             self.now = 0.0

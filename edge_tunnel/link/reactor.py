@@ -118,17 +118,16 @@ class Reactor:
         """trio's events. Empty only if nothing at all happened for `timeout` seconds."""
         if not self._watches:
             return self._theirs.poll(timeout, most)
-        called = False
-        end = time.monotonic() + timeout
-        due = self._runner.deadlines.next_deadline()
-        while True:
-            ready = self._ours.poll(timeout, _ROUND)
+        monotonic, next_deadline = time.monotonic, self._runner.deadlines.next_deadline
+        end, due, called = monotonic() + timeout, next_deadline(), False
+        while ready := self._ours.poll(timeout, _ROUND):
             if self._call(ready):
                 return self._theirs.poll(0, most) or _Nothing()
-            called = called or bool(ready)
-            timeout = end - time.monotonic()
-            if timeout <= 0 or self._runner.runq or self._runner.deadlines.next_deadline() != due:
-                return _Nothing() if called else []
+            timeout = end - monotonic()
+            if timeout <= 0 or self._runner.runq or next_deadline() != due:
+                return _Nothing()
+            called = True
+        return _Nothing() if called else []
 
     def close(self) -> None:
         self._ours.close()

@@ -292,9 +292,11 @@ def wake_user(event: StreamReadable | StreamWritable | StreamAccepted | StreamBr
     owner = event.stream.owner
     if owner is None:
         return
-    if not isinstance(event, StreamReadable):
-        owner.writable()
-    if isinstance(event, (StreamReadable, StreamBroken)):
+    if isinstance(event, StreamReadable):
+        owner.readable()
+        return
+    owner.writable()
+    if isinstance(event, StreamBroken):
         owner.readable()
 
 

@@ -36,8 +36,10 @@ def peek(message: bytes) -> Head:
     if data is not None:
         tunnel, stream, _, _, length = data.groups()
         size = len(message) - data.end()
-        if 0 < size <= _MOST_BULK and size == _number(length) and (number := _number(stream)):
-            return _new(Head, (_DATA, tunnel, number, data))
+        if 0 < size <= _MOST_BULK and size == int.from_bytes(length[1:], "big"):
+            number = stream[0] if len(stream) == 1 else _number(stream)
+            if number:
+                return _new(Head, (_DATA, tunnel, number, data))
     elif 22 <= len(message) <= MAX_MESSAGE and message[20] < 0x80 and message[2:4] == _ID:
         kind = message[1]
         if kind in _TUNNEL_KINDS and message[0] & 0xF0 == 0x90:

@@ -157,23 +157,31 @@ class ReceiveHalf:
         Raises:
           LocalProtocolError: nothing is readable; b"" would look like a clean EOF.
         """
-        if not self._chunks:
+        chunks = self._chunks
+        if not chunks:
             return self._take_end()
-        chunk = self._chunks[0]
+        chunk = chunks[0]
         if self._skip or len(chunk) > most:
-            data: bytes | memoryview = bytes(chunk[self._skip : self._skip + most])
-            self._skip += len(data)
-            if self._skip == len(chunk):
-                self._chunks.popleft()
-                self._skip = 0
+            data: bytes | memoryview = self._take_part(most)
         else:
             data = bytes(chunk) if isinstance(chunk, bytearray) else chunk
-            self._chunks.popleft()
-        self.delivered += len(data)
-        self.window.delivered(len(data), now, trip, self.limit - self.delivered)
-        if len(data) < THIN and not self._chunks:
+            chunks.popleft()
+        size = len(data)
+        self.delivered += size
+        self.window.delivered(size, now, trip, self.limit - self.delivered)
+        if size < THIN and not chunks:
             self.window.thin(now)
         return data
+
+    def _take_part(self, most: int) -> bytes:
+        """Of the first chunk."""
+        chunk = self._chunks[0]
+        part = bytes(chunk[self._skip : self._skip + most])
+        self._skip += len(part)
+        if self._skip == len(chunk):
+            self._chunks.popleft()
+            self._skip = 0
+        return part
 
     def _take_end(self) -> bytes:
         if not self.readable:

@@ -39,28 +39,28 @@ class ReplayBuffer:
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes at the end."""
-        tail = self._blocks[-1] if self._blocks else None
-        if len(data) >= _SMALL:
-            self._blocks.append(bytes(data))
-        elif isinstance(tail, bytearray) and len(tail) + len(data) <= _SMALL:
+        size, blocks = len(data), self._blocks
+        self.end += size
+        if size >= _SMALL:
+            blocks.append(bytes(data))
+        elif blocks and isinstance(tail := blocks[-1], bytearray) and len(tail) + size <= _SMALL:
             tail += data
-            self.end += len(data)
-            return
-        elif data:
-            self._blocks.append(bytearray(data))
-        self.end += len(data)
+        elif size:
+            blocks.append(bytearray(data))
 
     def take(self, most: int, rest: int = 0) -> tuple[int, bytes | memoryview]:
         """The next bytes to send (at most `most`) and their offset; moves the cursor.
 
         `rest`: as many more, if they are the last ones of a block.
         """
-        if self.next == self.end:
-            return self.next, b""
-        if self._skip == len(self._blocks[self._index]):
+        offset, start = self.next, self._skip
+        if offset == self.end:
+            return offset, b""
+        block = self._blocks[self._index]
+        if start == len(block):
+            start = 0
             self._index += 1  # there is another: not all is taken
-            self._skip = 0
-        block, start = self._blocks[self._index], self._skip
+            block = self._blocks[self._index]
         size = len(block)
         stop = size if size - start <= most + rest else start + most
         data: bytes | memoryview
@@ -69,7 +69,6 @@ class ReplayBuffer:
             data = bytes(block[start:stop])
         else:
             data = block if stop - start == size else memoryview(block)[start:stop]
-        offset = self.next
         self.next = offset + stop - start
         self._skip = stop
         return offset, data
