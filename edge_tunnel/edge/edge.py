@@ -261,7 +261,7 @@ class Edge(Endpoint):
         if refused is not None:
             _refuse(link, frame, *refused)
 
-    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame) -> None:
         if isinstance(frame, Attach):
             self._attach(link, tunnel, frame)
         else:

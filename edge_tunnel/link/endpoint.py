@@ -389,8 +389,8 @@ class Endpoint:
             self._on_link_frame(visit, link, _decode(message, head))
             return
         tunnel = self.tunnels.get(head.tunnel)
-        try:
-            frame: Any = _decode(message, head)  # of a tunnel: its kind says so
+        try:  # of a tunnel: its kind says so
+            frame: Any = decode(message, head) if head.stream else _decode(message, head)
         except RemoteProtocolError as error:
             # the far end's fault, not the link's: others share the link
             if tunnel is not None:
@@ -399,13 +399,14 @@ class Endpoint:
             return
         if tunnel is None:
             self.on_unknown_tunnel(link, frame)
-        else:
+        elif not head.stream:
             self.on_tunnel_frame(link, tunnel, frame)
+        else:
+            tunnel.receive(frame, now())
+            self.tell(tunnel)
 
-    def on_tunnel_frame(
-        self, _link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame
-    ) -> None:
-        """A frame of a tunnel that is here, and the link that it came by."""
+    def on_tunnel_frame(self, _link: Link, tunnel: Tunnel, frame: TunnelFrame) -> None:
+        """A frame about a tunnel that is here, and the link that it came by."""
         tunnel.receive(frame, now())
         self.tell(tunnel)
 
@@ -467,8 +468,6 @@ class Endpoint:
 def _decode(message: bytes, head: Head | None = None) -> Frame:
     """The frame, its text for people made fit for a terminal and a log."""
     frame = decode(message, head)
-    if head is not None and head.stream:
-        return frame
     # not RESET: its tag may be over the text as it came; the tunnel reads it (`read_text`)
     if isinstance(frame, (Bye, Close, Detached, Unbound)):
         return frame._replace(text=printable(frame.text))

@@ -170,33 +170,30 @@ class Link:
             await trio.sleep_forever()  # the writer says BYE and ends the link
 
     async def _read_messages(self, on_message: Callable[[bytes], None]) -> None:
+        receive_now = self.transport.receive_now
+
         def take_now() -> bool:
-            return self._take(self.transport.receive_now(), on_message) < _TURN
+            """Hand on the messages that are here, but not too many; whether that was all."""
+            for _ in range(_TURN):
+                message = receive_now()
+                if message is None:
+                    return True
+                self.last_received = now()
+                on_message(message)
+            return False
 
         self.transport.take_now = take_now
         taken = 0
         while True:
             message = await self.transport.receive()
             with batch():
-                taken += self._take(message, on_message)
-            if taken >= _TURN:
+                self.last_received = now()
+                on_message(message)
+                all_taken = take_now()
+            taken += 1
+            if taken == _TURN or not all_taken:
                 taken = 0
                 await trio.lowlevel.checkpoint()
-
-    def _take(self, message: bytes | None, on_message: Callable[[bytes], None]) -> int:
-        """Hand on a message, and those that arrived with it, but not too many. Returns how many.
-
-        In a batch.
-        """
-        if message is None:
-            return 0
-        self.last_received = now()
-        taken = 0
-        while message is not None:
-            on_message(message)
-            taken += 1
-            message = self.transport.receive_now() if taken < _TURN else None
-        return taken
 
     async def _write(self) -> None:
         try:

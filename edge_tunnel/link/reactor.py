@@ -103,6 +103,7 @@ class Reactor:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._theirs: select.epoll = runner.io_manager._epoll  # noqa: SLF001
+        self._batch = batch()  # of this thread
         self._time: Callable[[], float] = runner.clock.current_time
         self._ours = select.epoll()
         self._ours.register(self._theirs.fileno(), select.EPOLLIN)
@@ -168,7 +169,7 @@ class Reactor:
 
     def _call(self, ready: list[tuple[int, int]]) -> bool:
         """Call those that are ready. Returns whether trio has an event of its own."""
-        theirs, here = False, batch()
+        theirs, here = False, self._batch
         try:
             with here:  # what several sockets bring for one link is one write
                 here.now = self._time()

@@ -51,18 +51,18 @@ async def feed(divider: Divider, stream: EagerStream | Secured, take: Callable[[
     Returns False at the end of the stream.
     """
     count: int | None = None
+    buffer, front = _scratch.buffer, _scratch.front
 
     def read() -> bool:
         # nothing awaits in here: the buffer is everybody's
         nonlocal count
-        buffer = _scratch.buffer
         while True:
             start = len(divider.rest)
             if start:
                 buffer[:start] = divider.rest
                 count = stream.read_into(buffer[start : start + _READ])
             else:
-                count = stream.read_into(_scratch.front)
+                count = stream.read_into(front)
             if not count:
                 return count is None
             divider.split(buffer[: start + count])

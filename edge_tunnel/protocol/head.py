@@ -64,9 +64,9 @@ def check_data(head: Head) -> None:
     """Check the rest of a DATA frame's head, so that a node passes no garbage on.
 
     Raises:
-      RemoteProtocolError: it is not one whole DATA frame.
+      RemoteProtocolError: it is DATA, and not one whole frame.
     """
-    if head.data is None:
+    if head.kind == _DATA and head.data is None:
         raise RemoteProtocolError("Data: bad head")
 
 

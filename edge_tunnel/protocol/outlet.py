@@ -87,15 +87,15 @@ class Outlet:
     def next_group(self, size: int) -> list[bytes]:
         """The messages to send now, in one piece: one, and others while they are together below
         `size` bytes. Empty if there is nothing to send."""
-        group: list[bytes] = []
-        while self._urgent or self._turns or self._next is not None:
-            message = self.next_message()
-            if message is None:
+        message = self.next_message()
+        if message is None:
+            return []
+        group = [message]
+        while self._urgent or self._turns or self._next is not None:  # mostly it is alone
+            size -= len(message)
+            if size <= 0 or (message := self.next_message()) is None:
                 break
             group.append(message)
-            size -= len(message)
-            if size <= 0:
-                break
         return group
 
     def next_message(self) -> bytes | None:

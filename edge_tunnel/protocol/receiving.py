@@ -101,6 +101,16 @@ class ReceiveHalf:
           RemoteProtocolError: there is a gap before them, or they come after END.
         """
         stop = offset + len(data)
+        if not (self.state is _OPEN and offset == self.received < stop <= self.limit):
+            if not self._is_fresh(offset, stop):
+                return False
+            data = data[self.received - offset :]
+        self._keep(data)
+        self.received = stop
+        return True
+
+    def _is_fresh(self, offset: int, stop: int) -> bool:
+        """Whether some of these bytes are wanted and not here. Raises as `data` does."""
         if self.state in (_STOPPED, _DONE, _BROKEN):
             return False
         if stop > self.limit:
@@ -111,8 +121,6 @@ class ReceiveHalf:
             return False  # a duplicate, as after every resume
         if self.state is not _OPEN:
             raise RemoteProtocolError(f"bytes up to {stop} after the end: {self!r}")
-        self._keep(data[self.received - offset :])
-        self.received = stop
         return True
 
     def end(self, offset: int) -> bool:
@@ -237,14 +245,15 @@ class ReceiveHalf:
         self._skip = 0
 
     def _keep(self, data: bytes | memoryview) -> None:
-        tail = self._chunks[-1] if self._chunks else None
-        if isinstance(tail, bytearray) and len(tail) + len(data) <= _SMALL:
+        chunks, size = self._chunks, len(data)
+        if size >= _SMALL:
+            chunks.append(data)  # it stays what it is: a part of the message that it came with
+        elif not chunks:
+            chunks.append(bytes(data))
+        elif isinstance(tail := chunks[-1], bytearray) and len(tail) + size <= _SMALL:
             tail += data
-        elif tail is not None and len(data) < _SMALL:
-            self._chunks.append(bytearray(data))
         else:
-            # a large one stays what it is: a part of the message that it came with
-            self._chunks.append(data if len(data) >= _SMALL else bytes(data))
+            chunks.append(bytearray(data))
 
     def _turn(self, event: str) -> None:
         try:

@@ -105,12 +105,12 @@ class Traffic:
           RemoteProtocolError: it is nonsense.
         """
         head = peek(message)
-        if head.tunnel is None:
-            self._on_link_frame(port, decode(message))
-        elif head.kind == _DATA:
-            check_data(head)
+        if head.data is not None:
             self.routes.forward(head, message, port)
+        elif head.tunnel is None:
+            self._on_link_frame(port, decode(message))
         else:
+            check_data(head)
             self._on_tunnel_frame(port, head, message)
 
     def lost(self, port: Port, reason: str) -> None:

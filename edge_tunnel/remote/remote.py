@@ -22,7 +22,7 @@ from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.protocol.attach import RemoteTunnel
-from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, StreamFrame, TunnelFrame
+from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, TunnelFrame
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.identity import fingerprint_of
 from edge_tunnel.protocol.tunnel import (
@@ -220,7 +220,7 @@ class Remote(Endpoint):
             for tunnel in self.tunnels.values()
         )
 
-    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame | StreamFrame) -> None:
+    def on_tunnel_frame(self, link: Link, tunnel: Tunnel, frame: TunnelFrame) -> None:
         if not isinstance(frame, Grant):
             super().on_tunnel_frame(link, tunnel, frame)
         elif frame.epoch == tunnel.epoch:
