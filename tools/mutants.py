@@ -302,6 +302,17 @@ MUTANTS = {
     "splinters of a frame are sent": Mutant(
         "sending", "return room if room >= self._worth or", "return room if room > 0 or"
     ),
+    "what is passed on overtakes those that wait": Mutant(
+        "outlet", "if self._turns or self._urgent or self._next", "if self._urgent or self._next"
+    ),
+    "what is passed on overtakes what is urgent": Mutant(
+        "outlet", "        if self._urgent:\n", "        if self._urgent and not self._next:\n"
+    ),
+    "what is passed on is lost by the next one": Mutant(
+        "outlet",
+        "self._turns or self._urgent or self._next is not None:\n            return",
+        "self._turns or self._urgent:\n            return",
+    ),
     "a source that has nothing is asked for ever": Mutant(
         "outlet", "if message is None or not source.pending:", "if not source.pending:"
     ),

@@ -120,3 +120,20 @@ def test_groups() -> None:
     assert outlet.next_group(0) == [b"data1"]
     assert outlet.next_group(1000) == [b"data2"]
     assert outlet.is_empty and outlet.next_group(1000) == []
+
+
+def test_a_message_that_need_not_wait() -> None:
+    """It needs no source; what is urgent still goes first, and nothing else is overtaken."""
+    outlet, ready = Outlet(), []
+    outlet.on_ready = lambda: ready.append(outlet.urgent_size)
+    assert outlet.pass_on(b"first") and ready == [5]
+    assert not outlet.is_empty
+    assert not outlet.pass_on(b"second")
+    outlet.ready(Queue("waiting", 2))
+    outlet.push(b"urgent")
+    assert outlet.next_group(1) == [b"urgent"]
+    assert outlet.next_group(1) == [b"first"] and outlet.urgent_size == 0
+    assert not outlet.pass_on(b"third")
+    assert drain(outlet) == [b"waiting0", b"waiting1"]
+    outlet.push(b"urgent")
+    assert not outlet.pass_on(b"fourth")
