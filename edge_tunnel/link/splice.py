@@ -121,7 +121,8 @@ class _ToTunnel:
         for _ in range(_IN_A_ROW):
             most = min(self._size, self._stream.room())
             if not most:
-                self._silence.deadline = math.inf  # it may well speak
+                if self._timeout != math.inf:  # to set a deadline costs as much as a small message
+                    self._silence.deadline = math.inf  # it may well speak
                 return None
             data = self._read_now(most)
             if data is None:
