@@ -29,6 +29,8 @@ _MOST_PARTS: Final = 1024
 class EagerStream(trio.abc.HalfCloseableStream):
     """A connected socket. A writer yields when it must wait, a reader before each read."""
 
+    __slots__ = ("_reset", "_rest", "_socket", "_stream", "_watch")
+
     pending: Final = False
     """As of `Secured`: of all that is left to be read the network tells."""
 
@@ -36,7 +38,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._socket = stream.socket
         self._watch: Watch | None = None
-        self._rest: list[bytes | memoryview] = []  # of what was written now
+        self._rest: Sequence[bytes | memoryview] = ()  # of what was written now
         self._reset: OSError | None = None  # what a write was told; the kernel tells it once
 
     @property
@@ -78,7 +80,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
         """
         while self._rest:
             await self._wait(trio.lowlevel.wait_writable)
-            rest, self._rest = self._rest, []
+            rest, self._rest = self._rest, ()
             self.send_now(rest)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

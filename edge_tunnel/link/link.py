@@ -47,6 +47,11 @@ FAREWELL_TIMEOUT: Final = 2.0
 class Link:
     """A greeted connection between an endpoint and a node."""
 
+    __slots__ = (
+        "_keep_alive", "_pings", "_problem", "_rounds", "_scope", "_sleep", "_writer", "is_used",
+        "last_received", "outlet", "over", "transport",
+    )  # fmt: skip
+
     def __init__(
         self,
         transport: Transport,

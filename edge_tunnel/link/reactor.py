@@ -41,7 +41,7 @@ task can run: new connections have company in it, and of bulk it is not too much
 class Watch:
     """A socket that is called."""
 
-    __slots__ = ("_resumed", "call", "fd", "paused", "run_here", "task")
+    __slots__ = ("_resumed", "call", "fd", "paused", "task")
 
     def __init__(self, fd: int, call: Call) -> None:
         """`call` says whether it wants to be called again; None: not before `resume`.
@@ -52,7 +52,6 @@ class Watch:
         self.call = call
         self.paused = False
         self.task: trio.lowlevel.Task | None = None  # the one that runs it, if the reactor does
-        self.run_here: Callable[[Call], bool | None] = _call_it  # in that task's context
         self._resumed: trio.lowlevel.ParkingLot | None = None  # if it does not
 
     async def run(self) -> None:
@@ -145,7 +144,6 @@ class Reactor:
             raise trio.BusyResourceError("another task reads this socket") from None
         self.closing(fd, registered=False)  # one before it with this number was closed unheard
         watch.task = trio.lowlevel.current_task()
-        watch.run_here = watch.task.context.run
         self._watches[fd] = watch
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -179,7 +177,8 @@ class Reactor:
                         theirs = theirs or fd == self._theirs.fileno()
                         continue
                     try:
-                        again = watch.run_here(watch.call)
+                        assert watch.task is not None
+                        again = watch.task.context.run(watch.call)
                         if not again:
                             self._rest(fd, watch, over=again is False)
                     except BaseException as error:  # noqa: BLE001 - it is the waiting task's
@@ -218,10 +217,6 @@ class Reactor:
         if registered:
             with suppress(OSError):  # it was closed unheard
                 self._ours.unregister(fd)
-
-
-def _call_it(call: Call) -> bool | None:
-    return call()
 
 
 def _wake(watch: Watch, result: outcome.Outcome[None]) -> None:

@@ -32,6 +32,11 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 class SharedConnection(trio.abc.Stream):
     """The stream that the library is given. It also notices the end of the connection."""
 
+    __slots__ = (
+        "_changed", "_first", "_for_library", "_half", "_head", "_kept", "_prompt", "_sending",
+        "_stream", "_torn", "_turns", "early", "ended", "taken", "why",
+    )  # fmt: skip
+
     def __init__(self, stream: trio.abc.Stream, first: bytes = b"") -> None:
         """`first`: what was read of the handshake already."""
         if isinstance(stream, trio.SocketStream):

@@ -27,6 +27,11 @@ no other point to yield, and a turn for each message costs more than the message
 class Writer:
     """Sends what an outlet has. `run` must run."""
 
+    __slots__ = (
+        "_burst", "_ended", "_flushing", "_on_lost", "_outlet", "_ready", "_transport", "farewell",
+        "last_sent",
+    )  # fmt: skip
+
     def __init__(
         self, transport: Transport, outlet: Outlet, on_lost: Callable[[str], None]
     ) -> None:

@@ -30,10 +30,12 @@ class Source(Protocol):
 class Outlet:
     """The sending order of one link."""
 
+    __slots__ = ("_next", "_turns", "_urgent", "on_ready", "urgent_size")  # a node has 10,000
+
     def __init__(self) -> None:
         # Bounded by its users: an endpoint pushes at most a handful of frames for each stream
         # and each frame received; a node counts (see proxy.routes) what it puts here.
-        self._urgent: deque[bytes] | None = None  # a node has 10,000 links with nothing to say
+        self._urgent: deque[bytes] | None = None  # most links have nothing to say
         self._next: bytes | None = None  # has its turn before all sources
         self.urgent_size = 0
         """Bytes that wait here and not at a source."""
