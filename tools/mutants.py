@@ -80,10 +80,11 @@ MUTANTS = {
     "bulk makes way for itself": Mutant(
         "window", "self._before if self._who is who else self._seen", "self._seen"
     ),
-    "a promise is taken back from bulk": Mutant(
-        "window", "max(wanted, promised, least)", "max(wanted, least)"
-    ),
+    "a promise is taken back from bulk": Mutant("window", "max(self.size, promised)", "self.size"),
     "the front of a burst is thin": Mutant("receiving", " < THIN and not chunks:", " < THIN:"),
+    "a long path waits for half of a large window": Mutant(
+        "window", "else min(half, MOST_UNTOLD)", "else half"
+    ),
     "the credit limit is not checked": Mutant("receiving", "if stop > self.limit:", "if stop < 0:"),
     "a writer may exceed its credit": Mutant(
         "sending", "return min(self.limit, self._buffer", "return min(2 * self.limit, self._buffer"

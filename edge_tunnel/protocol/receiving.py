@@ -209,14 +209,14 @@ class ReceiveHalf:
     # -- next to send
 
     def credit_due(self) -> bool:
-        """Whether a CREDIT is worth a frame: half a window was delivered, or the end was.
+        """Whether a CREDIT is worth a frame: a window's step was delivered, or the end was.
 
         What is below that waits for the tunnel's delayed credit, so that an idle stream's far
         end does not keep its last bytes for ever.
         """
         if self.state is _DONE:
             return self.delivered > self.acknowledged
-        return self.delivered + self.window.size - self.limit >= self.window.size // 2
+        return self.delivered + self.window.size - self.limit >= self.window.step
 
     def take_credit(self) -> tuple[int, int]:
         """The numbers of a CREDIT that is sent now."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edge_tunnel.errors import LocalProtocolError, RemoteProtocolError
+from edge_tunnel.protocol.frames import MAX_DATA
 from edge_tunnel.protocol.receiving import (
     RECEIVING_TABLE,
     CreditExceeded,
     ReceiveHalf,
     ReceiveState,
 )
-from edge_tunnel.protocol.window import Budget, Window
+from edge_tunnel.protocol.window import MAX_WINDOW, MOST_UNTOLD, Budget, Window
 
 EVENTS = ("end", "read", "stop", "reset")
 
@@ -165,6 +166,18 @@ def test_credit_is_due_after_half_a_window() -> None:
     assert subject.told
 
 
+def test_credit_is_due_after_a_mebibyte() -> None:
+    """A long path would be empty while its sender waits for half of a large window."""
+    subject = ReceiveHalf(Window(Budget(), MAX_WINDOW))
+    for start in range(0, MOST_UNTOLD, MAX_DATA):
+        assert not subject.credit_due()
+        subject.data(start, bytes(MAX_DATA))
+        subject.take(MAX_DATA, 1000.0, 0.1)
+    assert subject.credit_due()
+    assert subject.take_credit() == (MOST_UNTOLD, MAX_WINDOW + MOST_UNTOLD)
+    assert not subject.credit_due()
+
+
 def test_credit_is_due_at_the_end() -> None:
     """However few bytes there were, the far end wants to know that it may forget."""
     subject = half(ReceiveState.DONE)
@@ -209,7 +222,7 @@ def test_what_was_promised_stays_in_the_budget() -> None:
             each.take_credit()
         promised = sum(half.limit - half.delivered for half in halves)
         assert promised <= len(halves) * 1000 + total
-        assert sum(half.window.size - 1000 for half in halves) == total - budget.left
+        assert sum(half.window.held - 1000 for half in halves) == total - budget.left
     assert budget.is_short
     while halves[0].readable:
         now += 1
