@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 MAX_DATA: Final = 64 * 1024
-"""Bytes of a stream in one DATA frame. 64 KiB was the best of 16..256 KiB on this stack."""
+"""Bytes of a stream that one DATA frame may carry; how many it does says pacing.py."""
 
 TAG: Final = 16
 """Bytes that sealing adds to a frame: the tag of AES-GCM (see sealing.py)."""

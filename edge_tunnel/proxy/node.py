@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from edge_tunnel.access.rights import Authority, PeerCertificate, Principal
+from edge_tunnel.access.rights import Authority, PeerCertificate
 from edge_tunnel.audit.records import NO_AUDIT, Audit
 from edge_tunnel.errors import LinkLost
 from edge_tunnel.link.groups import open_plain_nursery
@@ -338,7 +338,7 @@ class Node:
         port.end, port.protocol, port.wanted = link.end, protocol, link.hurry
         link.is_used = lambda: bool(port.routes)
         self._links[link] = port
-        self._await_end(link, principal)
+        self._judge(link, port)  # its right may have gone while it was greeted
         self.traffic.recording.link_opened(port)
         reason = "the node was stopped"
         try:
@@ -394,15 +394,11 @@ class Node:
         over."""
         assert port.principal is not None
         denial = self.authority.still(port.principal)
-        if denial is None:
-            self._await_end(link, port.principal)
-        else:
+        if denial is not None:
             link.end(denial.reason, clip(denial.text))
-
-    def _await_end(self, link: Link, principal: Principal) -> None:
-        """To look again when its time is over; what is revoked is told by `_judge_again`."""
-        ends = self.authority.ends(principal)
-        self._ends.put(link, math.inf if ends is None else ends)
+        else:  # when its time is over nobody tells; `_judge_again` is told of all else
+            ends = self.authority.ends(port.principal)
+            self._ends.put(link, math.inf if ends is None else ends)
 
     # -- the end
 

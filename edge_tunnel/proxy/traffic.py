@@ -32,7 +32,6 @@ from edge_tunnel.protocol.frames import (
     End,
     Frame,
     Grant,
-    Kind,
     Offer,
     Open,
     Page,
@@ -60,8 +59,6 @@ from edge_tunnel.proxy.whereabouts import Whereabouts
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Traffic"]
-
-_DATA: Final = Kind.DATA.value
 
 _MAX_TUNNELS: Final = 1024
 """Of one remote's link, attaches included that are not answered."""

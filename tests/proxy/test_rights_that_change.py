@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from edge_tunnel import Reason, open_remote
+from edge_tunnel.access.rights import Credentials, Denial, Principal
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.protocol.frames import (
     Bind,
@@ -50,6 +51,25 @@ async def test_a_revoked_key_ends_its_links(autojump_clock: object) -> None:
         assert isinstance(await remote.hear(), Welcome)
         rules.revoked.add("alice")
         rules.tell()
+        assert await remote.hear() == Bye(NO.reason, NO.text, 0)
+
+
+async def test_a_key_that_is_revoked_while_its_link_is_greeted(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no link yet when the nodes are told, and nobody tells them again."""
+    async with ruled("a") as (cluster, rules):
+        admit = rules.admit
+
+        async def admit_at_the_last_moment(credentials: Credentials) -> Principal | Denial:
+            principal = await admit(credentials)
+            rules.revoked.add("alice")
+            rules.tell()
+            return principal
+
+        monkeypatch.setattr(rules, "admit", admit_at_the_last_moment)
+        remote = await greeted(cluster, "remote", "alice")
+        assert isinstance(await remote.hear(), Welcome)
         assert await remote.hear() == Bye(NO.reason, NO.text, 0)
 
 
