@@ -48,7 +48,7 @@ class EagerStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def fitted(cls, stream: trio.SocketStream) -> EagerStream:
-        """With a small receive buffer where the path is short (short_path.py)."""
+        """With a bounded receive buffer where the path is short (short_path.py)."""
         fit_receive_buffer(stream)
         return cls(stream)
 
