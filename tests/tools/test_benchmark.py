@@ -15,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from benchmark.compare import changes  # noqa: E402
 from benchmark.figures import Results, is_better, median, ratios  # noqa: E402
+from benchmark.holding_back import holding_back  # noqa: E402
+from benchmark.processes import Failed  # noqa: E402
 from benchmark.report import tables  # noqa: E402
 from benchmark.targets import BUSY, IDLE, targets  # noqa: E402
 
@@ -75,6 +77,34 @@ def test_targets_are_judged_or_not_measured() -> None:
     assert met[f"{BUSY}: at most 3 times alone, plain"] is False
     assert met[f"{BUSY}: at most 3 times alone, sealed"] is None
     assert met["new connections, 16 callers (1/s): at least 1,500"] is None
+
+
+@pytest.mark.parametrize(
+    ("version", "limits"),
+    [
+        ("cpu", {"cpu.cfs_period_us": "10000", "cpu.cfs_quota_us": "2000"}),
+        ("", {"cpu.max": "2000 10000"}),
+    ],
+)
+def test_who_is_held_back(tmp_path: Path, version: str, limits: dict[str, str]) -> None:
+    """What the kernel is told, in both versions of its control groups."""
+    (tmp_path / version).mkdir(exist_ok=True)
+    with holding_back(0.2, tmp_path) as hold:
+        hold(4711)
+        (group,) = (tmp_path / version).iterdir()
+        told = {each.name: each.read_text() for each in group.iterdir()}
+        for each in group.iterdir():  # as the kernel has it: these are no files that one removes
+            each.unlink()
+    assert told == limits | {"cgroup.procs": "4711"}
+    assert not group.exists()
+
+
+def test_where_nobody_can_be_held_back(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Failed, match="could not be held back"),
+        holding_back(0.2, tmp_path / "none") as hold,
+    ):
+        hold(4711)
 
 
 def test_the_tables_name_what_failed() -> None:

@@ -8,14 +8,10 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from benchmark.sockets import Figures, connect, percentile, some, under_way
+from benchmark.sockets import Figures, connect, happened, percentile, some, under_way
 
 __all__ = ["connections", "crowd"]
-
-_STUCK: Final = 30.0
-"""Seconds in which something has to happen."""
 
 
 def crowd(port: int, count: int, seconds: float) -> Figures:
@@ -60,7 +56,7 @@ def _trips(
     for each in talking.values():
         each.sendall(message)
     while time.monotonic() < end:
-        for number, _ in _some(ready.poll(_STUCK)):
+        for number, _ in happened(ready):
             some(talking[number].recv(64, socket.MSG_WAITALL))
             now = time.perf_counter()
             times[number].append(now - sent[number])
@@ -79,7 +75,7 @@ def connections(port: int, callers: int, seconds: float) -> Figures:
         for _ in range(callers):
             _call(port, calling, ready)
         while time.monotonic() < end:
-            for number, event in _some(ready.poll(_STUCK)):
+            for number, event in happened(ready):
                 if event & select.EPOLLOUT:
                     calling[number].send(b"c")
                     ready.modify(number, select.EPOLLIN)
@@ -98,9 +94,3 @@ def _call(port: int, calling: dict[int, socket.socket], ready: select.epoll) -> 
     connection.connect_ex(("127.0.0.1", port))
     calling[connection.fileno()] = connection
     ready.register(connection, select.EPOLLOUT)
-
-
-def _some(events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    if not events:
-        raise TimeoutError(f"nothing happened for {_STUCK:g} s")
-    return events

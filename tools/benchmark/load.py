@@ -1,4 +1,4 @@
-"""The load generator: one measurement, on one port, with plain blocking sockets.
+"""The load generator: one measurement, on one port, from one thread.
 
 Prints ``{}`` when it is under way and its figures, as one JSON object, when it is done. Run as
 ``python -m benchmark.load KIND PORT NUMBER SECONDS``. What it can do at most is what the path
@@ -11,68 +11,11 @@ import json
 import socket
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Callable
-from typing import Final
 
+from benchmark.bulk import down, up
 from benchmark.crowd import connections, crowd
 from benchmark.sockets import Figures, connect, percentile, some, under_way
-
-BLOCK: Final = 64 * 1024
-BUFFER: Final = 256 * 1024
-
-
-def in_threads(count: int, work: Callable[[], float]) -> float:
-    """The sum of what `count` threads return; the first error ends it all."""
-    results: list[float] = []
-    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(results) < count:
-        sys.exit(f"{count - len(results)} of {count} connections failed")
-    return sum(results)
-
-
-def down(port: int, streams: int, seconds: float) -> Figures:
-    """Bytes received within a time."""
-    start = time.monotonic()
-    end = start + seconds
-
-    def receive() -> float:
-        buffer, total = bytearray(BUFFER), 0
-        with connect(port, b"d") as connection:
-            while time.monotonic() < end:
-                count = connection.recv_into(buffer)
-                some(count)
-                total += count
-        return total
-
-    under_way()
-    total = in_threads(streams, receive)
-    return {"bytes": total, "seconds": time.monotonic() - start}
-
-
-def up(port: int, streams: int, seconds: float) -> Figures:
-    """Bytes that the service has counted, and the time until the last of it said so."""
-    start = time.monotonic()
-    end = start + seconds
-
-    def send() -> float:
-        block = bytes(BLOCK)
-        with connect(port, b"u") as connection:
-            while time.monotonic() < end:
-                connection.sendall(block)
-            connection.sendall(b"!")  # an EOF would be simpler, but half of the peers carry none
-            answer = connection.recv(8, socket.MSG_WAITALL)
-            some(answer)
-            return int.from_bytes(answer, "big")
-
-    under_way()
-    total = in_threads(streams, send)
-    return {"bytes": total, "seconds": time.monotonic() - start}
 
 
 def trips(port: int, size: int, seconds: float) -> Figures:

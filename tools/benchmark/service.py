@@ -3,8 +3,9 @@
 ``d`` bytes without end, ``u`` count zeros until a byte that is none, and answer the count, 8 bytes,
 ``e`` echo, ``c`` one byte back and close, ``i`` one byte back and stay open, idle.
 
-One thread accepts and answers what is short, so that a new connection costs as little as Python can
-make it; a connection that carries bytes gets a thread and blocking calls.
+One thread accepts, answers what is short and carries bulk, so that a new connection costs as little
+as Python can make it, and sixteen with bulk do not wait for each other; an echo gets a thread and
+blocking calls.
 """
 
 from __future__ import annotations
@@ -14,12 +15,24 @@ import json
 import select
 import socket
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
-BLOCK: Final = 64 * 1024
-BUFFER: Final = 256 * 1024
+from benchmark.bulk import BLOCK, BUFFER
 
+_block: Final = bytes(BLOCK)
+_buffer: Final = bytearray(BUFFER)
 _idle: Final[list[socket.socket]] = []
+
+
+class _Bulk(Protocol):
+    """A connection that carries bytes when it is ready."""
+
+    connection: socket.socket
+    event: int
+
+    def carry(self) -> bool:
+        """Some of them. Returns whether there are more."""
 
 
 def main() -> None:
@@ -27,19 +40,28 @@ def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
     listener.setblocking(False)
-    ready, waiting = select.epoll(), dict[int, socket.socket]()
+    ready, waiting, busy = select.epoll(), dict[int, socket.socket](), dict[int, _Bulk]()
     ready.register(listener, select.EPOLLIN)
+
+    def begin(connection: socket.socket) -> None:
+        bulk = _served(connection, ready, waiting)
+        if bulk is not None:
+            busy[connection.fileno()] = bulk
+            ready.register(connection, bulk.event)
+
     while True:
         for number, _ in ready.poll():
-            if number == listener.fileno():
+            if number in busy:
+                if not _carried(busy[number]):
+                    ready.unregister(number)
+                    busy.pop(number).connection.close()
+            elif number == listener.fileno():
                 connection = _accepted(listener)
-                if connection is not None and not _served(connection):
-                    waiting[connection.fileno()] = connection
-                    ready.register(connection, select.EPOLLIN)
+                if connection is not None:
+                    begin(connection)
             else:
-                connection = waiting.pop(number)
-                ready.unregister(connection)
-                _served(connection)
+                ready.unregister(number)
+                begin(waiting.pop(number))
 
 
 def _accepted(listener: socket.socket) -> socket.socket | None:
@@ -52,53 +74,74 @@ def _accepted(listener: socket.socket) -> socket.socket | None:
     return connection
 
 
-def _served(connection: socket.socket) -> bool:
-    """Whether it could be done, or begun; if not, what it wants has not come yet."""
+def _served(
+    connection: socket.socket, ready: select.epoll, waiting: dict[int, socket.socket]
+) -> _Bulk | None:
+    """Do what is short, or begin it; what it wants may not have come yet. Bulk is for the loop."""
     try:
         wish = connection.recv(1)
         if wish in {b"c", b"i"}:
             connection.send(wish)
     except BlockingIOError:
-        return False
+        waiting[connection.fileno()] = connection
+        ready.register(connection, select.EPOLLIN)
+        return None
     except OSError:
         wish = b""
+    if wish in _BULK:
+        return _BULK[wish](connection)
     if wish == b"i":
         _idle.append(connection)
-    elif wish in _LONG:
-        threading.Thread(target=_carry, args=(wish, connection), daemon=True).start()
+    elif wish == b"e":
+        threading.Thread(target=_echo, args=(connection,), daemon=True).start()
     else:
         connection.close()
-    return True
+    return None
 
 
-def _carry(wish: bytes, connection: socket.socket) -> None:
-    connection.setblocking(True)
-    with connection, contextlib.suppress(OSError):  # who has measured enough simply closes
-        _LONG[wish](connection)
+def _carried(bulk: _Bulk) -> bool:
+    try:
+        return bulk.carry()
+    except BlockingIOError:
+        return True
+    except OSError:  # who has measured enough simply closes
+        return False
 
 
-def _download(connection: socket.socket) -> None:
-    block = bytes(BLOCK)
-    while True:
-        connection.sendall(block)
+class _Download:
+    event: int = select.EPOLLOUT
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+
+    def carry(self) -> bool:
+        return self.connection.send(_block) > 0
 
 
-def _upload(connection: socket.socket) -> None:
-    buffer = bytearray(BUFFER)
-    total = 0
-    while count := connection.recv_into(buffer):
-        total += count
-        if buffer[count - 1]:
-            break
-    connection.sendall(total.to_bytes(8, "big"))
+class _Upload:
+    event: int = select.EPOLLIN
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._total = 0
+
+    def carry(self) -> bool:
+        count = self.connection.recv_into(_buffer)
+        self._total += count
+        if count and not _buffer[count - 1]:
+            return True
+        self.connection.send(self._total.to_bytes(8, "big"))
+        return False
 
 
 def _echo(connection: socket.socket) -> None:
-    while data := connection.recv(BLOCK):
-        connection.sendall(data)
+    connection.setblocking(True)
+    with connection, contextlib.suppress(OSError):
+        while data := connection.recv(BLOCK):
+            connection.sendall(data)
 
 
-_LONG: Final = {b"d": _download, b"u": _upload, b"e": _echo}
+_BULK: Final[dict[bytes, Callable[[socket.socket], _Bulk]]] = {b"d": _Download, b"u": _Upload}
 
 if __name__ == "__main__":
     main()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-__all__ = ["Figures", "connect", "percentile", "some", "under_way"]
+__all__ = ["Figures", "connect", "happened", "percentile", "some", "under_way"]
 
 Figures: TypeAlias = dict[str, float]
 
@@ -38,6 +39,14 @@ def some(part: bytes | int) -> None:
     """Raises ConnectionError if that was the end of the connection."""
     if not part:
         raise ConnectionError("the far end closed the connection")
+
+
+def happened(ready: select.epoll) -> list[tuple[int, int]]:
+    """The next events. Raises TimeoutError if there are none for long."""
+    events = ready.poll(_SILENCE)
+    if not events:
+        raise TimeoutError(f"nothing happened for {_SILENCE:g} s")
+    return events
 
 
 def percentile(values: Sequence[float], part: int) -> float:

@@ -3,6 +3,7 @@ page of its own."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -11,7 +12,7 @@ from benchmark.growth import DIMENSIONS, Point, grow
 from benchmark.holding import hold
 from benchmark.page import DOCS, surroundings, write_part
 from benchmark.plots import plot_growth
-from benchmark.processes import python, started
+from benchmark.processes import Failed, python, started
 from benchmark.report import markdown
 from benchmark.scaling import PAIRS, compare_workers
 
@@ -21,7 +22,7 @@ _IDLE_TUNNELS = 1000
 
 
 def study_growth(most: int, seconds: float, *, write: bool) -> int:
-    """``--growth``: prints, and returns 0."""
+    """``--growth``: prints, and returns 1 if it could not be measured."""
     counts = sorted({count for count in (1, 100) if count < most} | {most})
 
     def study(service: int) -> str:
@@ -58,7 +59,7 @@ def _row(values: Iterable[float]) -> list[str]:
 
 
 def study_workers(workers: int, rounds: int, seconds: float, *, write: bool) -> int:
-    """``--workers N``: prints, and returns 0."""
+    """``--workers N``: prints, and returns 1 if it could not be measured."""
 
     def study(service: int) -> str:
         rows = compare_workers(service, workers, rounds, seconds)
@@ -72,8 +73,12 @@ def study_workers(workers: int, rounds: int, seconds: float, *, write: bool) -> 
 def _study(name: str, study: Callable[[int], str], *, write: bool) -> int:
     about: Mapping[str, str] = surroundings()
     began = time.monotonic()
-    with started(python("service", "service")) as service:
-        text = study(service.answer()["port"])
+    try:
+        with started(python("service", "service")) as service:
+            text = study(service.answer()["port"])
+    except Failed as failure:
+        print(f"could not be measured: {failure}", file=sys.stderr)
+        return 1
     notes = "".join(f"* {key}: {value}\n" for key, value in about.items())
     text = f"{text}\n\n{notes}"
     print(f"{text}took {time.monotonic() - began:.0f} s")
