@@ -5,6 +5,7 @@ Here they cost a third of the general way, and the bytes of DATA are not copied.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from edge_tunnel.errors import RemoteProtocolError
@@ -19,7 +20,7 @@ from edge_tunnel.protocol.frames import (
     Open,
     Stop,
 )
-from edge_tunnel.protocol.head import Head, data_of, numbers_at, peek
+from edge_tunnel.protocol.head import NUMBER, Head, behind_stream, data_of, number_in, peek
 
 __all__ = ["FREQUENT", "by_hand"]
 
@@ -59,17 +60,19 @@ def by_hand(message: bytes, head: Head | None) -> Frame | None:
 
 def _small(message: bytes, kind: int, head: tuple[bytes | None, int]) -> Frame | None:
     cls, count = FREQUENT[kind]
-    numbers, start = numbers_at(message, count)
-    tag = _tag_at(message, start)
-    if tag is None or message[0] != 0x93 + count + bool(tag):
+    found = _FIELDS[count](message, behind_stream(message))
+    if found is None:
         return None
-    frame: Frame = _new(cls, (*head, *numbers, tag))
+    *numbers, tag = found.groups(b"")
+    if message[0] != 0x93 + count + bool(tag):
+        return None
+    frame: Frame = _new(cls, (*head, *map(number_in, numbers), tag))
     return frame
 
 
-def _tag_at(message: bytes, start: int) -> bytes | None:
-    """The tag at the end of a message; empty: there is none; None: it is something else."""
-    if len(message) == start:
-        return b""
-    tagged = len(message) == start + 2 + TAG and message[start : start + 2] == b"\xc4\x10"
-    return message[start + 2 :] if tagged else None
+def _fields(count: int) -> re.Pattern[bytes]:
+    """Numbers and, at the end of a sealed frame, its tag."""
+    return re.compile(rb"(?s)%b(?:\xc4\x10(.{%d}))?\Z" % (count * (b"(%b)" % NUMBER), TAG))
+
+
+_FIELDS: Final = {count: _fields(count).match for _, count in FREQUENT.values()}

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 from edge_tunnel.errors import RemoteProtocolError
 from edge_tunnel.protocol.frames import FIRST_TUNNEL_KIND, MAX_DATA, MAX_MESSAGE, TAG, Kind
 
-__all__ = ["Head", "check_data", "data_of", "kind_of", "numbers_at", "peek"]
+__all__ = [
+    "NUMBER",
+    "Head",
+    "behind_stream",
+    "check_data",
+    "data_of",
+    "kind_of",
+    "number_in",
+    "peek",
+]
 
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 
@@ -37,7 +46,7 @@ def peek(message: bytes) -> Head:
         tunnel, stream, _, _, length = data.groups()
         size = len(message) - data.end()
         if 0 < size <= _MOST_BULK and size == int.from_bytes(length[1:], "big"):
-            number = stream[0] if len(stream) == 1 else _number(stream)
+            number = stream[0] if len(stream) == 1 else number_in(stream)
             if number:
                 return _new(Head, (_DATA, tunnel, number, data))
     elif 22 <= len(message) <= MAX_MESSAGE and message[20] < 0x80 and message[2:4] == _ID:
@@ -73,7 +82,7 @@ def check_data(head: Head) -> None:
 def data_of(head: Head) -> tuple[int, int, int] | None:
     """Epoch and offset of a DATA frame, and where its bytes begin; None: it is not a whole one."""
     data = head.data
-    return data and (_number(data[3]), _number(data[4]), data.end())
+    return data and (number_in(data[3]), number_in(data[4]), data.end())
 
 
 def kind_of(message: bytes) -> int:
@@ -88,49 +97,27 @@ def kind_of(message: bytes) -> int:
     return kind
 
 
-def numbers_at(message: bytes, count: int) -> tuple[list[int], int]:
-    """The numbers behind the stream id, and where they end: beyond the message if they are none."""
-    numbers = []
-    start = 20 + _SIZES[message[20]]
-    try:
-        for _ in range(count):
-            number, start = _number_at(message, start)
-            numbers.append(number)
-    except (IndexError, KeyError):
-        return [], MAX_MESSAGE + 1
-    return numbers, start
-
-
-def _number(coded: bytes) -> int:
+def number_in(coded: bytes) -> int:
     """The value of a number, or of the size in the head of a bin."""
     return coded[0] if len(coded) == 1 else int.from_bytes(coded[1:], "big")
 
 
-def _number_at(message: bytes, start: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends. Raises KeyError or IndexError: it is none.
-
-    The end may be beyond the message, of which there is nothing behind it then.
-    """
-    first = message[start]
-    if first < 0x80:
-        return first, start + 1
-    stop = start + _SIZES[first]
-    if stop == start or (first == 0xCF and message[start + 1] >= 0x80):  # above MAX_NUMBER
-        raise KeyError(first)
-    return int.from_bytes(message[start + 1 : stop], "big"), stop
+def behind_stream(message: bytes) -> int:
+    """Where what follows the stream id begins, of a message that `peek` took for one with it."""
+    return 20 + _SIZES[message[20]]
 
 
 _SIZES: Final = bytes({0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(n, n < 0x80) for n in range(256))
 """By its first byte, the bytes of a number in msgpack; 0: it is none."""
 
 _32_BITS: Final = rb"[\x00-\x7f]|\xcc.|\xcd..|\xce.{4}"
-_64_BITS: Final = _32_BITS + rb"|\xcf[\x00-\x7f].{7}"
-"""Numbers in msgpack, up to MAX_NUMBER."""
+NUMBER: Final = _32_BITS + rb"|\xcf[\x00-\x7f].{7}"
+"""As a regular expression: a number in msgpack, up to MAX_NUMBER, in any form."""
 
 _DATA: Final = Kind.DATA.value
 _data: Final = re.compile(
     rb"(?s)\x96\x%02x\xc4\x10(.{16})(%b)(%b)(%b)(\xc4.|\xc5..|\xc6.{4})"
-    % (_DATA, _32_BITS, _64_BITS, _64_BITS)
+    % (_DATA, _32_BITS, NUMBER, NUMBER)
 ).match
 """The head of DATA: tunnel id, stream id, epoch, offset, and how many bytes follow."""
 
