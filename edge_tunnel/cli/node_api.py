@@ -27,6 +27,10 @@ _DIAL: Final = 5.0
 _ANSWER: Final = 40.0
 """Seconds for an answer: a node gives itself 30."""
 
+_ELSEWHERE: Final = 8.0
+"""Seconds for the answer to a question that changes nothing, where another node can be asked: this
+one may be hung, or cut off from the cluster's engine."""
+
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes: 10,000 keys are listed in 4 MB."""
 
@@ -52,7 +56,8 @@ class Question(NamedTuple):
 
 
 def ask(access: Access, method: str, path: str, body: Json | None = None) -> Json:
-    """Ask the first node that can be reached. Raises CommandFailed."""
+    """Ask the first node that can be reached; if it does not answer a question that changes nothing
+    (GET), the next one. Raises CommandFailed."""
     return trio.run(_ask, access, Question(method, path, body))
 
 
@@ -66,25 +71,30 @@ async def _ask(access: Access, question: Question) -> Json:
         except LinkLost as error:
             lost = str(error)
             continue
-        status, said = await _exchange(stream, address, access.key.reveal(), question)
-        return _checked(url, status, said)
+        # what changes something may have been done, so no other node is asked for it again
+        elsewhere = question.method == "GET" and url != access.urls[-1]
+        try:
+            seconds = _ELSEWHERE if elsewhere else _ANSWER
+            return _checked(url, *await _exchange(stream, address, access, question, seconds))
+        except CommandFailed as failed:
+            if not elsewhere or failed.code != Exit.COULD_NOT_CONNECT:
+                raise
     raise CommandFailed(Exit.COULD_NOT_CONNECT, lost)
 
 
 async def _exchange(
-    stream: trio.abc.Stream, address: Address, key: str, question: Question
+    stream: trio.abc.Stream, address: Address, access: Access, question: Question, seconds: float
 ) -> tuple[int, Json]:
-    """Once: what was asked may have been done, so no other node is asked for it again."""
     where = f"{address.host}:{address.port}"
     try:
-        with trio.fail_after(_ANSWER):
-            async with open_patience(lambda: f"waiting for {where}, for up to {_ANSWER:g} s"):
-                return await exchange(stream, address.host_header, key, question)
+        with trio.fail_after(seconds):
+            async with open_patience(lambda: f"waiting for {where}, for up to {seconds:g} s"):
+                return await exchange(stream, address.host_header, access.key.reveal(), question)
     except h11.LocalProtocolError:
         text = "the key is not accepted: it has characters that no key has"
         raise CommandFailed(Exit.NOT_AUTHORISED, text) from None
     except trio.TooSlowError:
-        problem = f"did not answer within {_ANSWER:g} s"
+        problem = f"did not answer within {seconds:g} s"
     except (trio.BrokenResourceError, h11.RemoteProtocolError, ValueError):
         problem = "does not answer as a node does (is it TLS? is it a node?)"
     finally:
