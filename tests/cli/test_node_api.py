@@ -55,7 +55,7 @@ class Nodes:
 async def ask(nodes: Nodes, question: Question, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setattr(node_api, "open_connection", nodes.connect)
     access = Access(nodes.urls, Secret("key"), TlsSettings(), None)
-    return await node_api._ask(access, question)  # noqa: SLF001
+    return await node_api._ask(access, question)
 
 
 @pytest.mark.parametrize("problem", [DEAD, HUNG, GARBAGE, AWAY])

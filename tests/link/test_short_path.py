@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import trio
 
-from edge_tunnel.link.short_path import fit_receive_buffer
+from edge_tunnel.link import short_path
 
 
 class Connection:
@@ -31,11 +31,21 @@ class Connection:
 
 
 @pytest.mark.parametrize(("trip", "fitted"), [(0, False), (30, True), (999, True), (1000, False)])
-def test_where_it_is_set(trip: int, fitted: bool) -> None:
+def test_where_it_is_set(monkeypatch: pytest.MonkeyPatch, trip: int, fitted: bool) -> None:
     """Not where the path is long, nor where nobody knows."""
+    monkeypatch.setattr(short_path, "most_allowed", lambda: 4 * 1024 * 1024)
     connection = Connection(trip)
-    fit_receive_buffer(cast("trio.SocketStream", connection))
+    short_path.fit_receive_buffer(cast("trio.SocketStream", connection))
     assert (connection.buffer is not None) is fitted
+
+
+@pytest.mark.parametrize("most", [0, 212_992])
+def test_a_kernel_that_gives_less_is_not_asked(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """It would be less for good; left alone, the buffer grows."""
+    monkeypatch.setattr(short_path, "most_allowed", lambda: most)
+    connection = Connection(30)
+    short_path.fit_receive_buffer(cast("trio.SocketStream", connection))
+    assert connection.buffer is None
 
 
 async def test_on_loopback() -> None:
@@ -45,7 +55,7 @@ async def test_on_loopback() -> None:
             (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener,
             await trio.open_tcp_stream(*listener.socket.getsockname()) as stream,
         ):
-            fit_receive_buffer(stream)
+            short_path.fit_receive_buffer(stream)
             buffer = stream.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    if hasattr(socket, "TCP_INFO"):
-        assert buffer <= 2 * 512 * 1024
+    if short_path.most_allowed() >= 512 * 1024:
+        assert buffer == 2 * 512 * 1024

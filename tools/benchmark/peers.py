@@ -100,6 +100,8 @@ def _openssh(build: Build) -> None:
         subprocess.run(make, check=True)
     config = folder / "sshd_config"
     config.write_text(_SSHD.format(port=port, folder=folder))
+    if os.getuid() == 0:
+        File("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd demands it of root
     build.quiet("sshd", _found("sshd"), "-D", "-f", config)
     options = (
         "BatchMode=yes",
