@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-__all__ = ["fit_receive_buffer"]
+__all__ = ["fit_receive_buffer", "most_allowed"]
 
 _SHORT: Final = 0.001
 """Seconds of round trip: the same machine or rack."""

@@ -18,8 +18,8 @@ __all__ = ["holding_back"]
 _ROOT: Final = Path("/sys/fs/cgroup")
 
 _PERIOD: Final = 10_000
-"""Microseconds in which a process may use its share. Twice as long, and it is asleep for longer
-than the windows of a tunnel last; half as long, and the share is below the kernel's least."""
+"""Microseconds in which a process may use its share, which the kernel wants to be 1,000 of them at
+least. With half and twice as many workers compare in the same way (measured)."""
 
 
 @contextmanager
