@@ -314,6 +314,13 @@ MUTANTS = {
         "self._turns or self._urgent or self._next is not None:\n            return",
         "self._turns or self._urgent:\n            return",
     ),
+    "a small frame may have something behind it": Mutant("frequent", '?\\Z" %', '?" %'),
+    "how many fields a small frame says it has is not looked at": Mutant(
+        "frequent", "if message[0] != 0x93 + count + bool(tag):", "if False:"
+    ),
+    "a kernel that gives less is asked all the same": Mutant(
+        "short_path", "most_allowed() >= _BUFFER and ", "", "link"
+    ),
     "a source that has nothing is asked for ever": Mutant(
         "outlet", "if message is None or not source.pending:", "if not source.pending:"
     ),
