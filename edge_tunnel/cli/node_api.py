@@ -62,24 +62,25 @@ def ask(access: Access, method: str, path: str, body: Json | None = None) -> Jso
 
 
 async def _ask(access: Access, question: Question) -> Json:
-    lost = ""
+    problems: list[str] = []
     tls = ClientTls(access.tls)
-    for url in access.urls:
+    for left, url in zip(range(len(access.urls) - 1, -1, -1), access.urls, strict=True):
         address = parse_url(url)
         try:
             stream = await open_connection(address, _DIAL, tls, access.http_proxy)
         except LinkLost as error:
-            lost = str(error)
+            problems.append(str(error))
             continue
         # what changes something may have been done, so no other node is asked for it again
-        elsewhere = question.method == "GET" and url != access.urls[-1]
+        elsewhere = bool(left) and question.method == "GET"
         try:
             seconds = _ELSEWHERE if elsewhere else _ANSWER
             return _checked(url, *await _exchange(stream, address, access, question, seconds))
         except CommandFailed as failed:
             if not elsewhere or failed.code != Exit.COULD_NOT_CONNECT:
                 raise
-    raise CommandFailed(Exit.COULD_NOT_CONNECT, lost)
+            problems.append(failed.text)
+    raise CommandFailed(Exit.COULD_NOT_CONNECT, "; ".join(problems))
 
 
 async def _exchange(

@@ -98,3 +98,14 @@ async def test_the_last_node_is_waited_for(
     with pytest.raises(CommandFailed, match=r"node:2 did not answer within 40 s"):
         await ask(nodes, READ, monkeypatch)
     assert nodes.asked == [1, 2]
+
+
+async def test_who_did_not_answer_is_told_as_well(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the others cannot be reached: the one that can is what is to be looked at."""
+    with pytest.raises(CommandFailed) as failed:
+        await ask(Nodes(DEAD, HUNG, DEAD), READ, monkeypatch)
+    assert str(failed.value) == (
+        "cannot reach node:1; node:2 did not answer within 8 s; cannot reach node:3"
+    )

@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
     add("--install-peers", action="store_true", help="into .bench-peers, with apt, go and cargo")
     text = "instead: what one message costs with 1, 100 and N links, tunnels, streams (10,000)"
     add("--growth", type=int, nargs="?", const=10_000, metavar="N", help=text)
-    text = "instead: what N workers of `edge-tunnel proxy` carry, compared with one"
+    text = "instead: what N workers of `edge-tunnel proxy` carry, compared with one (as root)"
     add("--workers", type=int, metavar="N", help=text)
     add("--rounds", type=int, help="rounds over everything (default 5, quick 3)")
     add("--seconds", type=float, help="of each measurement (default 1, quick 0.2)")

@@ -19,7 +19,7 @@ _ROOT: Final = Path("/sys/fs/cgroup")
 
 _PERIOD: Final = 10_000
 """Microseconds in which a process may use its share, which the kernel wants to be 1,000 of them at
-least. With half and twice as many workers compare in the same way (measured)."""
+least. Workers compare in the same way with half of it and with twice as much (measured)."""
 
 
 @contextmanager

@@ -106,12 +106,12 @@ def _run(service: int, workers: int, seconds: float) -> Run:
         )
         ports = remotes.answer()["ports"]
         time.sleep(_SETTLE)
-        workers_of = parent.children() or [parent.pid]
-        total, took, used = _load(workers_of, ports, seconds)
-        for pid in workers_of:
+        pids = parent.children() or [parent.pid]
+        total, took, used = _load(pids, ports, seconds)
+        for pid in pids:
             hold(pid)
         time.sleep(_SETTLE)
-        held, over, busy = _load(workers_of, ports, seconds)
+        held, over, busy = _load(pids, ports, seconds)
     return Run(total / took, used / took, total / used, held / over, busy / over)
 
 

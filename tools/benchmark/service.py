@@ -15,24 +15,13 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from benchmark.bulk import BLOCK, BUFFER
 
 _block: Final = bytes(BLOCK)
 _buffer: Final = bytearray(BUFFER)
 _idle: Final[list[socket.socket]] = []
-
-
-class _Bulk(Protocol):
-    """A connection that carries bytes when it is ready."""
-
-    connection: socket.socket
-    event: int
-
-    def carry(self) -> bool:
-        """Some of them. Returns whether there are more."""
 
 
 def main() -> None:
@@ -108,22 +97,29 @@ def _carried(bulk: _Bulk) -> bool:
         return False
 
 
-class _Download:
-    event: int = select.EPOLLOUT
+class _Bulk:
+    """A connection that carries bytes when it is ready."""
+
+    event: int
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self._total = 0
+
+    def carry(self) -> bool:
+        """Some of them. Returns whether there are more."""
+        raise NotImplementedError
+
+
+class _Download(_Bulk):
+    event = select.EPOLLOUT
 
     def carry(self) -> bool:
         return self.connection.send(_block) > 0
 
 
-class _Upload:
-    event: int = select.EPOLLIN
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._total = 0
+class _Upload(_Bulk):
+    event = select.EPOLLIN
 
     def carry(self) -> bool:
         count = self.connection.recv_into(_buffer)
@@ -141,7 +137,7 @@ def _echo(connection: socket.socket) -> None:
             connection.sendall(data)
 
 
-_BULK: Final[dict[bytes, Callable[[socket.socket], _Bulk]]] = {b"d": _Download, b"u": _Upload}
+_BULK: Final[dict[bytes, type[_Bulk]]] = {b"d": _Download, b"u": _Upload}
 
 if __name__ == "__main__":
     main()
