@@ -89,11 +89,14 @@ def write_config(folder: Path, urls: list[str], service_port: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "terminated"])
 async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
-    """The edge's node goes, then the remote's, in the middle of transfers: every hash agrees."""
+    """The edge's node goes, then the remote's, in the middle of transfers: every hash agrees.
+
+    A user's last part waits until both are gone, so that no transfer is over too soon.
+    """
     size, streams = 8 * MIB, 6
     hashes: list[tuple[str, str]] = []
     received: list[str] = []
-    done, served = trio.Event(), trio.Event()
+    gone, done, served = trio.Event(), trio.Event(), trio.Event()
 
     async def service(sock: trio.SocketStream) -> None:
         received.append((await swap(sock, size, 1000))[1])
@@ -108,7 +111,7 @@ async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
 
                 async def user(seed: int) -> None:
                     async with await trio.open_tcp_stream("127.0.0.1", cluster.port) as sock:
-                        hashes.append(await swap(sock, size, seed))
+                        hashes.append(await swap(sock, size, seed, gone))
 
                 async def users() -> None:
                     async with trio.open_nursery() as all_users:
@@ -123,6 +126,7 @@ async def test_both_nodes_go(etcd: Etcd, tmp_path: Path, how: str) -> None:
                         assert not done.is_set(), "the transfers were over too soon"
                         await take_away(cluster.nodes[name], how)
                         await cluster.remote.event("resumed", number)
+                    gone.set()
                     await done.wait()
                     await served.wait()  # a user is done before its service has heard the end
             nursery.cancel_scope.cancel()

@@ -36,10 +36,9 @@ async def workers(engine: str) -> AsyncIterator[tuple[Child, str]]:
             group.process.terminate()
 
 
-async def carrier(group: Child) -> str:
-    """The worker that the device hangs on."""
-    await group.event("bound")
-    return str([each for each in group.events if each["event"] == "bound"][-1]["worker"])
+async def carrier(group: Child, number: int) -> str:
+    """The worker that the device hangs on, after it was bound for the `number`-th time."""
+    return str((await group.event("bound", number))["worker"])
 
 
 def pid_of(group: Child, worker: str) -> int:
@@ -91,7 +90,7 @@ async def transfer_with_deaths(
         await edge.event("stream_opened")
         for number in (1, 2):
             assert not results, "the transfer was over too soon"
-            worker = await carrier(group)
+            worker = await carrier(group, number)
             os.kill(pid_of(group, worker), signal.SIGKILL)
             ended = await group.event("worker_ended", number)
             assert (ended["worker"], ended["how"]) == (worker, "killed by SIGKILL")
