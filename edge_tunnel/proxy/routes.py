@@ -244,10 +244,10 @@ class Routes:
         candidate = route.candidates.get(frame.epoch)
         if candidate is not None:
             self._close_candidate(route, candidate, frame, message, source)
-        elif source in (route.edge, route.remote):
+        elif _ends(route, frame, source):
             far = route.edge if source is route.remote else route.remote
             if far is not None:
-                far.outlet.push(message)
+                far.send(frame._replace(epoch=route.epoch))
             self._remove(route, frame.reason, frame.text)
 
     def _close_candidate(
@@ -263,13 +263,12 @@ class Routes:
         self._drop_candidate(route, frame.epoch)
         if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
-        elif source is candidate.edge:
-            self.refused(frame, candidate.remote)
         else:
-            self._tidy(route, frame.text)
+            self.refused(frame, candidate.remote)
 
     def refused(self, frame: Close, remote: Port) -> None:
-        """A remote is told no: its tunnel is over, and so is the route, if the edge has left it."""
+        """A remote is told no, or takes its attach back: its tunnel is over, and so is the route,
+        if the edge has left it."""
         route = self._routes.get(frame.tunnel)
         if route is None or route.candidates or route.edge is not None:
             return
@@ -436,6 +435,18 @@ class Routes:
             namesakes.discard(route)
             if not namesakes:
                 del self._by_thing[route.thing]
+
+
+def _ends(route: Route, frame: Close, source: Port) -> bool:
+    """Whether CLOSE of no candidate ends the tunnel.
+
+    The edge's of another epoch does not: it refuses an attach that has left meanwhile, which may be
+    a stranger's. The remote's of a higher one does, by its own link: that attach did not get to an
+    edge. By a hop it may be a stranger's, too.
+    """
+    if frame.epoch == route.epoch:
+        return source in (route.edge, route.remote)
+    return frame.epoch > route.epoch and source is route.remote and not source.is_hop
 
 
 def _is_flooded(port: Port) -> bool:
