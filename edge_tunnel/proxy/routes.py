@@ -87,7 +87,7 @@ class Routes:
         return self._by_thing.get(thing, ())
 
     def take_stirred(self) -> list[Route]:
-        """Those that were attached, or passed something on, since the last call."""
+        """Those that were attached or detached, or passed something on, since the last call."""
         stirred, self._stirred = self._stirred, []
         for route in stirred:
             route.stirred = False
@@ -277,6 +277,12 @@ class Routes:
         else:
             self._tidy(route, frame.text)
 
+    def give_up(self, route: Route, text: str) -> None:
+        """Its remote does not come back. An edge that has ended it for that cannot say so: a tunnel
+        that is detached has no link. One that keeps it longer loses nothing: an attach of it is as
+        good as one of a tunnel that is new here."""
+        self._remove(route, Reason.RESUME_TIMEOUT, text)
+
     def end(self, route: Route, reason: Reason, text: str) -> None:
         """The node ends a tunnel: both ends are told, and those of attaches under way."""
         close = Close(route.tunnel, 0, route.epoch, reason, clip(text))
@@ -368,6 +374,7 @@ class Routes:
             route.remote = None
         if far is not None:
             far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, clip(text)))
+        self.stir(route)
         side = "remote" if far is route.edge else "edge"
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
         self._recording.detached(route, side, text)
