@@ -130,6 +130,25 @@ class Routes:
         edge.routes.add(route)
         edge.outlet.push(message)
 
+    def supersede(self, frame: Attach, remote: Port) -> None:
+        """A remote asks anew: take back what it asked by the same link, and end with `tidy`.
+
+        Else it would have them all under way, and one of them stand when it wants none any more.
+        """
+        route = self._routes.get(frame.tunnel)
+        if route is None:
+            return
+        for epoch, each in list(route.candidates.items()):
+            if each.remote is remote and epoch < frame.epoch:
+                each.edge.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, "it asks anew"))
+                self._drop_candidate(route, epoch)
+
+    def tidy(self, tunnel: bytes) -> None:
+        """Forget a tunnel that nothing is left of."""
+        route = self._routes.get(tunnel)
+        if route is not None:
+            self._tidy(route, "it asks anew")
+
     def greeted(self, hop: Port) -> None:
         """A hop that was dialled knows its peer: what that would not understand is taken back."""
         if SEALED in hop.features:
@@ -244,7 +263,7 @@ class Routes:
         candidate = route.candidates.get(frame.epoch)
         if candidate is not None:
             self._close_candidate(route, candidate, frame, message, source)
-        elif _ends(route, frame, source):
+        if _ends(route, frame, source):
             far = route.edge if source is route.remote else route.remote
             if far is not None:
                 far.send(frame._replace(epoch=route.epoch))
@@ -445,11 +464,11 @@ class Routes:
 
 
 def _ends(route: Route, frame: Close, source: Port) -> bool:
-    """Whether CLOSE of no candidate ends the tunnel.
+    """Whether CLOSE ends what stands.
 
-    The edge's of another epoch does not: it refuses an attach that has left meanwhile, which may be
-    a stranger's. The remote's of a higher one does, by its own link: that attach did not get to an
-    edge. By a hop it may be a stranger's, too.
+    The edge's of another epoch does not: it refuses an attach, which may be a stranger's, and may
+    have left meanwhile. The remote's of a higher one does, by its own link: its attach is under
+    way, or did not get to an edge. By a hop it may be a stranger's, too.
     """
     if frame.epoch == route.epoch:
         return source in (route.edge, route.remote)
