@@ -239,7 +239,9 @@ async def speak_html(stream: trio.SocketStream) -> None:
 
 async def speak_json(stream: trio.SocketStream) -> None:
     while await stream.receive_some():
-        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" + b'{"status":"ok"}\n')
+        await stream.send_all(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" + b'{"status":"ok"}\n'
+        )
 
 
 async def break_off(stream: trio.SocketStream) -> None:
