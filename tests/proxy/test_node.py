@@ -39,6 +39,32 @@ from tests.proxy.peers import (
 # -- who gets in
 
 
+async def test_a_link_that_is_greeted_when_the_drain_begins(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was not asked to go with the others: it is refused, and the node need not wait for it."""
+    asked, answer = trio.Event(), trio.Event()
+
+    class Slow(DevelopmentKey):
+        async def admit(self, credentials: Credentials) -> Principal | Denial:
+            asked.set()
+            await answer.wait()
+            return await super().admit(credentials)
+
+    async with running(Slow("k")) as (node, nursery):
+        near, far = transport_pair()
+        nursery.start_soon(node.talk, far)
+        peer = Peer(near)
+        await peer.say(hello("edge"))
+        await asked.wait()
+        nursery.start_soon(node.drain, 60.0)
+        await trio.testing.wait_all_tasks_blocked()
+        answer.set()
+        refused = await peer.hear()
+        assert isinstance(refused, Bye)
+        assert refused.reason == Reason.SHUTTING_DOWN
+
+
 async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
     """Role, key, address and the certificate that TLS has verified: nothing is left out."""
     certificate = PeerCertificate(names=("t.example",), fingerprint="ab" * 32, not_after=1e9)
