@@ -130,24 +130,27 @@ class Routes:
         edge.routes.add(route)
         edge.outlet.push(message)
 
-    def supersede(self, frame: Attach, remote: Port) -> None:
-        """A remote asks anew: take back what it asked by the same link, and end with `tidy`.
+    def supersede(self, frame: Attach, remote: Port) -> list[Candidate]:
+        """A remote asks anew: drop what it asked by the same link. Goes on with `superseded`.
 
         Else it would have them all under way, and one of them stand when it wants none any more.
         """
         route = self._routes.get(frame.tunnel)
-        if route is None:
-            return
-        for epoch, each in list(route.candidates.items()):
-            if each.remote is remote and epoch < frame.epoch:
-                each.edge.send(Detached(route.tunnel, 0, epoch, Reason.PEER_LEFT, "it asks anew"))
-                self._drop_candidate(route, epoch)
+        asked = () if route is None else tuple(route.candidates.values())
+        older = [each for each in asked if each.remote is remote and each.frame.epoch < frame.epoch]
+        for each in older:
+            assert route is not None
+            self._drop_candidate(route, each.frame.epoch)
+        return older
 
-    def tidy(self, tunnel: bytes) -> None:
-        """Forget a tunnel that nothing is left of."""
+    def superseded(self, tunnel: bytes, older: list[Candidate]) -> None:
+        """Tell their edges, behind the new attach: one that has it takes this for late."""
+        text = "it asks anew"
+        for each in older:
+            each.edge.send(Detached(tunnel, 0, each.frame.epoch, Reason.PEER_LEFT, text))
         route = self._routes.get(tunnel)
         if route is not None:
-            self._tidy(route, "it asks anew")
+            self._tidy(route, text)
 
     def greeted(self, hop: Port) -> None:
         """A hop that was dialled knows its peer: what that would not understand is taken back."""

@@ -295,9 +295,9 @@ class Traffic:
     def _ask(self, port: Port, frame: Attach, message: bytes) -> None:
         """From a remote, which takes no answer any more to what it asked before by this link."""
         self.waiting.leave(port, frame.tunnel, frame.epoch)
-        self.routes.supersede(frame, port)
+        older = self.routes.supersede(frame, port)
         self._attach(port, frame, message)
-        self.routes.tidy(frame.tunnel)
+        self.routes.superseded(frame.tunnel, older)
 
     def _attach(self, port: Port, frame: Attach, message: bytes, *, again: bool = False) -> None:
         """From a remote, or over a hop from a remote's node, which has judged it.

@@ -58,10 +58,9 @@ class Story:
         edge, remote = self.edge(some), self.remote(some // 3)
         if edge.is_hop and remote.is_hop:
             return
-        if not remote.is_hop:
-            self.routes.supersede(frame, remote)
+        older = [] if remote.is_hop else self.routes.supersede(frame, remote)
         self.routes.attach(frame, encode(frame), remote, edge)
-        self.routes.tidy(frame.tunnel)
+        self.routes.superseded(frame.tunnel, older)
         route = self.route(pick)
         mine = [] if route is None else [each.remote for each in route.candidates.values()]
         assert remote.is_hop or mine.count(remote) < 2, "it takes the answer to the last one only"
