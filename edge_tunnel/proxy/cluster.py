@@ -124,6 +124,7 @@ class ClusterRegistry(Registry):
         self._emit = emit
         self._lease: Lease | None = None
         self._revision = 0  # the map is as of this one; 0: a snapshot is needed
+        self._is_known = False  # the watch has brought our row
         self._rival_until = -math.inf  # a node that has our name was seen within a lease's time
         self._something_to_announce = trio.Event()
         self._renew_now = trio.Event()
@@ -331,6 +332,14 @@ class ClusterRegistry(Registry):
             self._rows_beside.loaded(rows)
             self._rows_beside.reached(revision)
 
+    def _see_own_row(self, info: NodeInfo) -> None:
+        """What our row said before the watch has brought it as we wrote it is of an earlier life:
+        a watch begins with a change that was there already."""
+        if info.address == self.me.address:
+            self._is_known = True
+        elif self._is_known:
+            self._meet_rival(info)
+
     def _meet_rival(self, info: NodeInfo) -> None:
         """Two nodes of one name would take each other's rows away, as fast as the engine can."""
         now = trio.current_time()
@@ -370,7 +379,7 @@ class ClusterRegistry(Registry):
             decisions += react(thing, *claim)
         for info in nodes:
             gone = change.value is None
-            if info.name == self.name and info.address != self.me.address:
-                self._meet_rival(info)
+            if info.name == self.name:
+                self._see_own_row(info)
             decisions += self.forget_node(info.name) if gone else self.learn_node(info)
         return decisions

@@ -354,6 +354,9 @@ def _checked(status: int, answer: bytes, endpoint: Endpoint) -> Json:
     if not isinstance(said, dict):
         raise EngineAway(f"etcd at {endpoint}: status {status} and no JSON")
     if status == 200 and "error" not in said:
+        inner = said.get("result")  # of a stream
+        if "header" not in (inner if isinstance(inner, dict) else said):
+            raise EngineAway(f"etcd at {endpoint}: it does not answer as etcd does")
         return said
     error = said.get("error")
     details = error if isinstance(error, dict) else said  # a stream's errors are nested

@@ -16,6 +16,7 @@ from typing import Final
 from edge_tunnel.access.rights import Authority, Denial, Grant, Principal
 from edge_tunnel.protocol import frames
 from edge_tunnel.protocol.frames import MAX_STREAMS, Attach, Close, Services, clip
+from edge_tunnel.protocol.tunnel import RESUME_TIMEOUT
 from edge_tunnel.proxy.deadlines import Deadlines
 from edge_tunnel.proxy.permit import Permit
 from edge_tunnel.proxy.port import Port
@@ -26,6 +27,9 @@ from edge_tunnel.reasons import Reason
 __all__ = ["Guard"]
 
 _MINUTE: Final = 60.0
+
+_COMES_BACK: Final = 2 * RESUME_TIMEOUT
+"""Seconds that a tunnel is kept without its remote."""
 
 _LONGEST_MS: Final = 10 * 365 * 86_400_000
 """Milliseconds that a grant names at most: far from where numbers of the wire end."""
@@ -50,6 +54,9 @@ class Guard:
         self._tunnels: dict[str, set[bytes]] = {}  # of each principal; some are over
         self._at_dates: Deadlines[Route] = Deadlines()  # Unix seconds
         self._at_times: Deadlines[Route] = Deadlines()
+        self._alone: Deadlines[Route] = Deadlines()
+        """When tunnels without a remote are given up."""
+
         self._opened: dict[str, list[float]] = {}  # when each opened tunnels, this last minute
 
     # -- binds
@@ -152,17 +159,30 @@ class Guard:
     # -- as time goes by, and rights change
 
     def check(self, now: float) -> None:
-        """End the tunnels whose time is over; judge again whose rule has ended.
+        """End the tunnels whose time is over; judge again whose rule has ended; give up those whose
+        remote does not come back.
 
         A tunnel is looked at when it was attached or has carried something since the last time,
         or when that which it was told last is due. Of all others nothing can have changed.
         """
         wall = self._clock()
-        due = {*self._at_dates.take(wall), *self._at_times.take(now), *self._routes.take_stirred()}
+        stirred = self._routes.take_stirred()
+        due = {*self._at_dates.take(wall), *self._at_times.take(now), *stirred}
         for route in due:
             if route.permit is not None and self._routes.get(route.tunnel) is route:
                 self._look_at(route, route.permit, wall, now)
+        self._give_up(stirred, now)
         self._forget(now)
+
+    def _give_up(self, stirred: Iterable[Route], now: float) -> None:
+        late = self._alone.take(now)
+        for route in late:
+            if route.remote is None and not route.candidates:
+                text = f"its remote did not come back within {_COMES_BACK:g} s"
+                self._routes.give_up(route, text)
+        for route in (*late, *stirred):
+            alone = route.remote is None and self._routes.get(route.tunnel) is route
+            self._alone.put(route, now + _COMES_BACK if alone else math.inf)
 
     def _look_at(self, route: Route, permit: Permit, wall: float, now: float) -> None:
         self._agree_on_start(route, permit)
@@ -182,6 +202,7 @@ class Guard:
     def _over(self, route: Route) -> None:
         self._at_dates.drop(route)
         self._at_times.drop(route)
+        self._alone.drop(route)
 
     def _agree_on_start(self, route: Route, permit: Permit) -> None:
         """Tell the other nodes when a session began; the earliest that one of them knows counts.

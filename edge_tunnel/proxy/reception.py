@@ -98,7 +98,8 @@ class Reception:
         )
         if isinstance(who, Principal):
             self._attempts.worked(peer, shown)
-            return self._come_later(hello) or (answer, hello, who)
+            # again: a drain that began meanwhile has asked those to go that were linked
+            return self._busy() or self._come_later(hello) or (answer, hello, who)
         if who.reason is Reason.NOT_AUTHORISED:
             self._attempts.failed(peer, shown, trio.current_time())
         return Bye(who.reason, clip(who.text), 0)

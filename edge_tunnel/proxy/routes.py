@@ -87,7 +87,7 @@ class Routes:
         return self._by_thing.get(thing, ())
 
     def take_stirred(self) -> list[Route]:
-        """Those that were attached, or passed something on, since the last call."""
+        """Those that were attached or detached, or passed something on, since the last call."""
         stirred, self._stirred = self._stirred, []
         for route in stirred:
             route.stirred = False
@@ -129,6 +129,28 @@ class Routes:
             edge.wanted()
         edge.routes.add(route)
         edge.outlet.push(message)
+
+    def supersede(self, frame: Attach, remote: Port) -> list[Candidate]:
+        """A remote asks anew: drop what it asked by the same link. Goes on with `superseded`.
+
+        Else it would have them all under way, and one of them stand when it wants none any more.
+        """
+        route = self._routes.get(frame.tunnel)
+        asked = () if route is None else tuple(route.candidates.values())
+        older = [each for each in asked if each.remote is remote and each.frame.epoch < frame.epoch]
+        for each in older:
+            assert route is not None
+            self._drop_candidate(route, each.frame.epoch)
+        return older
+
+    def superseded(self, tunnel: bytes, older: list[Candidate]) -> None:
+        """Tell their edges, behind the new attach: one that has it takes this for late."""
+        text = "it asks anew"
+        for each in older:
+            each.edge.send(Detached(tunnel, 0, each.frame.epoch, Reason.PEER_LEFT, text))
+        route = self._routes.get(tunnel)
+        if route is not None:
+            self._tidy(route, text)
 
     def greeted(self, hop: Port) -> None:
         """A hop that was dialled knows its peer: what that would not understand is taken back."""
@@ -244,10 +266,10 @@ class Routes:
         candidate = route.candidates.get(frame.epoch)
         if candidate is not None:
             self._close_candidate(route, candidate, frame, message, source)
-        elif source in (route.edge, route.remote):
+        if _ends(route, frame, source):
             far = route.edge if source is route.remote else route.remote
             if far is not None:
-                far.outlet.push(message)
+                far.send(frame._replace(epoch=route.epoch))
             self._remove(route, frame.reason, frame.text)
 
     def _close_candidate(
@@ -263,13 +285,12 @@ class Routes:
         self._drop_candidate(route, frame.epoch)
         if route.remote is None and not route.candidates:
             self._remove(route, frame.reason, frame.text)
-        elif source is candidate.edge:
-            self.refused(frame, candidate.remote)
         else:
-            self._tidy(route, frame.text)
+            self.refused(frame, candidate.remote)
 
     def refused(self, frame: Close, remote: Port) -> None:
-        """A remote is told no: its tunnel is over, and so is the route, if the edge has left it."""
+        """A remote is told no, or takes its attach back: its tunnel is over, and so is the route,
+        if the edge has left it."""
         route = self._routes.get(frame.tunnel)
         if route is None or route.candidates or route.edge is not None:
             return
@@ -277,6 +298,12 @@ class Routes:
             self._remove(route, frame.reason, frame.text)
         else:
             self._tidy(route, frame.text)
+
+    def give_up(self, route: Route, text: str) -> None:
+        """Its remote does not come back. An edge that has ended it for that cannot say so: a tunnel
+        that is detached has no link. One that keeps it longer loses nothing: an attach of it is as
+        good as one of a tunnel that is new here."""
+        self._remove(route, Reason.RESUME_TIMEOUT, text)
 
     def end(self, route: Route, reason: Reason, text: str) -> None:
         """The node ends a tunnel: both ends are told, and those of attaches under way."""
@@ -369,6 +396,7 @@ class Routes:
             route.remote = None
         if far is not None:
             far.send(Detached(route.tunnel, 0, route.epoch, Reason.PEER_LEFT, clip(text)))
+        self.stir(route)
         side = "remote" if far is route.edge else "edge"
         self._emit("tunnel_detached", side=side, reason=text, **route.about())
         self._recording.detached(route, side, text)
@@ -436,6 +464,18 @@ class Routes:
             namesakes.discard(route)
             if not namesakes:
                 del self._by_thing[route.thing]
+
+
+def _ends(route: Route, frame: Close, source: Port) -> bool:
+    """Whether CLOSE ends what stands.
+
+    The edge's of another epoch does not: it refuses an attach, which may be a stranger's, and may
+    have left meanwhile. The remote's of a higher one does, by its own link: its attach is under
+    way, or did not get to an edge. By a hop it may be a stranger's, too.
+    """
+    if frame.epoch == route.epoch:
+        return source in (route.edge, route.remote)
+    return frame.epoch > route.epoch and source is route.remote and not source.is_hop
 
 
 def _is_flooded(port: Port) -> bool:

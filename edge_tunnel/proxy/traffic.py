@@ -152,8 +152,10 @@ class Traffic:
         elif isinstance(frame, Attach):
             if port.role == "edge":
                 raise RemoteProtocolError("Attach from the edge")
-            if port.is_hop or self._has_room(port, frame, len(message)):
+            if port.is_hop:
                 self._attach(port, frame, message)
+            elif self._has_room(port, frame, len(message)):
+                self._ask(port, frame, message)
         elif isinstance(frame, Attached):
             self.routes.attached(frame, message, port)
             self.lists.attached(port, frame)
@@ -289,6 +291,13 @@ class Traffic:
             text = f"too many tunnels: a link has {_MAX_TUNNELS}, and one user opens some a second"
             self._refuse(port, frame, Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, text))
         return not wait and not full
+
+    def _ask(self, port: Port, frame: Attach, message: bytes) -> None:
+        """From a remote, which takes no answer any more to what it asked before by this link."""
+        self.waiting.leave(port, frame.tunnel, frame.epoch)
+        older = self.routes.supersede(frame, port)
+        self._attach(port, frame, message)
+        self.routes.superseded(frame.tunnel, older)
 
     def _attach(self, port: Port, frame: Attach, message: bytes, *, again: bool = False) -> None:
         """From a remote, or over a hop from a remote's node, which has judged it.

@@ -84,11 +84,12 @@ async def test_a_tunnel_that_the_next_edge_does_not_know(
         for who, epochs in ((stranger, (2,)), (remote, (3, 4))):  # the owner asks once more
             for epoch in epochs:
                 await who.say(attach(epoch, fresh=False))
-                assert await clone.hear() == attach(epoch, fresh=False)
+                while await clone.hear() != attach(epoch, fresh=False):
+                    pass  # an older one of the owner is taken back
             for epoch in epochs:
                 assert len(node.routes) == 1
                 await clone.say(Close(TUNNEL, 0, epoch, Reason.UNKNOWN_TUNNEL, ""))
-                assert isinstance(await who.hear(), Close)
+            assert await who.hear() == Close(TUNNEL, 0, epochs[-1], Reason.UNKNOWN_TUNNEL, "")
             assert len(node.routes) == (1 if who is stranger else 0)
 
 

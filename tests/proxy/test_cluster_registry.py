@@ -10,6 +10,7 @@ import trio.testing
 
 from edge_tunnel.proxy.directory import NodeInfo
 from edge_tunnel.proxy.registry import Registry
+from edge_tunnel.proxy.rows import Keys, node_value
 from edge_tunnel.testing.etcd import Etcd
 from tests.proxy.registries import open_nodes, port
 
@@ -115,6 +116,23 @@ async def test_two_nodes_of_one_name(etcd: Etcd, prefix: str) -> None:
         assert [each for each in a.heard if each[0] == "name_taken"] == [
             ("name_taken", "a", "elsewhere.example:9101")
         ]
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["killed", "ended"])
+async def test_a_node_that_comes_back_at_another_address(
+    etcd: Etcd, prefix: str, ended: bool
+) -> None:
+    """The watch begins with what the engine heard last, its earlier life: that is nobody else."""
+    async with open_nodes(etcd, prefix) as nodes:
+        lease, _ = await nodes.client.grant(60)
+        row = Keys(prefix).nodes + "a"
+        await nodes.client.put(row, node_value(NodeInfo("a", "former.example:9101")), lease)
+        if ended:
+            await nodes.client.revoke(lease)
+        (a, b) = await nodes.started("a", "b")
+        assert a.registry.bind("t", 1, port())[0]
+        await b.until_located("t", "a")
+        assert not a.told("name_taken")
 
 
 async def test_device_that_moves(etcd: Etcd, prefix: str) -> None:

@@ -237,6 +237,13 @@ async def speak_html(stream: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
+async def speak_json(stream: trio.SocketStream) -> None:
+    while await stream.receive_some():
+        await stream.send_all(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" + b'{"status":"ok"}\n'
+        )
+
+
 async def break_off(stream: trio.SocketStream) -> None:
     await stream.receive_some()
     await stream.send_all(b'HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{"header"')
@@ -250,6 +257,7 @@ async def break_off(stream: trio.SocketStream) -> None:
         (stay_silent, "no answer within 0.3 s"),
         (speak_ssh, "not HTTP"),
         (speak_html, "status 502 and no JSON"),
+        (speak_json, "it does not answer as etcd does"),
         (break_off, "the connection was closed"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, Reason
+from edge_tunnel import DevelopmentKey, LinkLost, Node, NodeSettings, Notice, Reason
 from edge_tunnel.access.rights import Credentials, Denial, PeerCertificate, Principal
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import (
@@ -18,15 +18,51 @@ from edge_tunnel.protocol.frames import (
     Data,
     Detached,
     Frame,
+    Ping,
     Probe,
     Welcome,
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import routes
 from edge_tunnel.testing.transports import transport_pair
-from tests.proxy.peers import TUNNEL, Peer, attached, edge_and_remote, hello, join, running
+from tests.proxy.peers import (
+    TUNNEL,
+    Peer,
+    attach,
+    attached,
+    edge_and_remote,
+    hello,
+    join,
+    running,
+)
 
 # -- who gets in
+
+
+async def test_a_link_that_is_greeted_when_the_drain_begins(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was not asked to go with the others: it is refused, and the node need not wait for it."""
+    asked, answer = trio.Event(), trio.Event()
+
+    class Slow(DevelopmentKey):
+        async def admit(self, credentials: Credentials) -> Principal | Denial:
+            asked.set()
+            await answer.wait()
+            return await super().admit(credentials)
+
+    async with running(Slow("k")) as (node, nursery):
+        near, far = transport_pair()
+        nursery.start_soon(node.talk, far)
+        peer = Peer(near)
+        await peer.say(hello("edge"))
+        await asked.wait()
+        nursery.start_soon(node.drain, 60.0)
+        await trio.testing.wait_all_tasks_blocked()
+        answer.set()
+        refused = await peer.hear()
+        assert isinstance(refused, Bye)
+        assert refused.reason == Reason.SHUTTING_DOWN
 
 
 async def test_what_the_decision_is_made_on(autojump_clock: object) -> None:
@@ -194,6 +230,46 @@ async def test_everything_is_gone_with_its_links(autojump_clock: trio.testing.Mo
         remote.transport.cut()
         await trio.sleep(1)
         assert (node.links, len(node.routes), len(node.registry)) == (0, 0, 0)
+
+
+async def test_a_remote_that_does_not_come_back(autojump_clock: trio.testing.MockClock) -> None:
+    """The edge gives its tunnel up without a word, and lives on; so does the node give it up."""
+    async with running() as (node, nursery):
+        nursery.start_soon(node.watch_rights)
+        told: list[Notice] = []
+        node.notices.call(told.append)
+        edge, remote = await edge_and_remote(node, nursery)
+        nursery.start_soon(keep_up, edge)
+        remote.transport.cut()
+        await trio.sleep(120)
+        assert len(node.routes) == 1
+        await trio.sleep(200)
+        assert (node.links, len(node.routes)) == (1, 0)
+        assert told[-1].event == "tunnel_closed"
+        assert told[-1]["reason"] == "its remote did not come back within 240 s"
+
+
+async def keep_up(peer: Peer) -> None:
+    """Say something now and then, as a link that lives."""
+    for nonce in range(1000):
+        await peer.say(Ping(nonce))
+        await trio.sleep(10)
+
+
+async def test_a_remote_that_comes_back_late(autojump_clock: trio.testing.MockClock) -> None:
+    """A tunnel that was given up here and not at its edge is attached as any other."""
+    async with running() as (node, nursery):
+        nursery.start_soon(node.watch_rights)
+        edge, remote = await edge_and_remote(node, nursery)
+        nursery.start_soon(keep_up, edge)
+        for epoch, away in ((2, 200), (3, 200), (4, 400)):
+            remote.transport.cut()
+            await trio.sleep(away)
+            remote = await join(node, nursery, "remote")
+            await remote.say(attach(epoch, fresh=False))
+            await edge.say(attached(epoch))
+            assert await remote.hear() == attached(epoch)
+        assert len(node.routes) == 1
 
 
 def test_outlet_is_fair() -> None:

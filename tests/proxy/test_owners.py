@@ -51,6 +51,24 @@ async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -
         assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
+async def test_a_refusal_that_comes_late_closes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A thief that leaves before the edge's no: it is nobody's any more, and not the owner's."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        thief = await join(node, nursery, "remote")
+        await thief.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        thief.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        await edge.say(Probe(TUNNEL, 0, 1, 6))
+        assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
+        await remote.say(Probe(TUNNEL, 0, 1, 5))
+        assert await edge.hear() == Probe(TUNNEL, 0, 1, 5)
+
+
 async def test_thief_with_the_same_epoch_gets_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -176,3 +194,83 @@ async def test_waiting_attach_leaves_with_its_remote(
                 remote.transport.cut()
             await trio.sleep(0.1)
         assert len(node.waiting) == 0
+
+
+async def test_a_tunnel_that_is_closed_while_it_is_attached_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its device has moved, the remote asks there, and takes it back: nothing of it is left."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        edge.transport.cut()
+        assert isinstance(await remote.hear(), Detached)
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 2))
+        assert await edge.hear() == Bound("t", 2)
+        close = Close(TUNNEL, 0, 2, Reason.DONE, "")
+        await remote.say(attach(2, fresh=False), close)
+        assert [await edge.hear(), await edge.hear()] == [attach(2, fresh=False), close]
+        assert len(node.routes) == 0
+
+
+async def test_a_remote_that_leaves_while_it_asks_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its older attach has been answered too late for it: that route ends as well."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        close = Close(TUNNEL, 0, 2, Reason.DONE, "")
+        await remote.say(attach(2, fresh=False), close)
+        heard = [await edge.hear() for _ in range(3)]
+        assert heard == [attach(2, fresh=False), close, close._replace(epoch=1)]
+        assert len(node.routes) == 0
+
+
+async def test_a_tunnel_that_is_closed_while_it_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The remote's own CLOSE, of an attach that no edge saw, ends the tunnel here, too."""
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        edge.transport.cut()
+        assert isinstance(await remote.hear(), Detached)
+        await remote.say(attach(2, fresh=False), Close(TUNNEL, 0, 2, Reason.DONE, ""), Ping(1))
+        assert await remote.hear() == Pong(1)
+        assert (len(node.routes), len(node.waiting)) == (0, 0)
+
+
+async def test_an_owner_that_asks_for_long(autojump_clock: trio.testing.MockClock) -> None:
+    """The device answers late: only the last of many attaches counts, and that one does."""
+    async with running() as (node, nursery):
+        edge, remote = await join(node, nursery, "edge"), await join(node, nursery, "remote")
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        await remote.say(*(attach(epoch) for epoch in range(1, 13)))
+        heard = [await edge.hear() for _ in range(12 + 11)]
+        assert heard.index(attach(12)) < len(heard) - 1  # what it asked before is taken back behind
+        await edge.say(attached(1))
+        assert isinstance(await edge.hear(), Detached)
+        await edge.say(attached(12))
+        assert await remote.hear() == attached(12)
+
+
+async def test_an_attach_that_was_asked_before_a_refusal(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It waited for its thing; the remote asked again, and was refused. No device hears of it."""
+    async with running() as (node, nursery):
+        edge, remote = await join(node, nursery, "edge"), await join(node, nursery, "remote")
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        edge.transport.cut()
+        await trio.sleep(1)
+        await remote.say(attach(1))
+        await trio.sleep(10)
+        await remote.say(attach(2))
+        refusal = await remote.hear()
+        assert isinstance(refusal, Close)
+        assert (refusal.reason, refusal.epoch) == (Reason.NO_SUCH_THING, 2)
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 2))
+        assert await edge.hear() == Bound("t", 2)
+        assert await edge.silent()

@@ -56,8 +56,14 @@ class Story:
             tunnel=_name(pick), epoch=self.epochs[pick], thing=_THINGS[pick % 2]
         )
         edge, remote = self.edge(some), self.remote(some // 3)
-        if not (edge.is_hop and remote.is_hop):
-            self.routes.attach(frame, encode(frame), remote, edge)
+        if edge.is_hop and remote.is_hop:
+            return
+        older = [] if remote.is_hop else self.routes.supersede(frame, remote)
+        self.routes.attach(frame, encode(frame), remote, edge)
+        self.routes.superseded(frame.tunnel, older)
+        route = self.route(pick)
+        mine = [] if route is None else [each.remote for each in route.candidates.values()]
+        assert remote.is_hop or mine.count(remote) < 2, "it takes the answer to the last one only"
 
     def answer(self, pick: int, some: int) -> None:
         frame = attached()._replace(
