@@ -266,6 +266,7 @@ class Endpoint:
         self._note(visit, welcome.notice)
         try:
             self.on_linked()
+            self.leave_links()
             await link.run(partial(self._on_message, visit, link))
         finally:  # `say_goodbye` waits for it
             link.over.set()

@@ -259,3 +259,17 @@ async def test_a_new_server_while_the_node_asks_to_go(
         await heard(endpoint, "linked")
         assert endpoint.url == "new"
         assert nodes.keys == {"old": ["secret"], "new": ["new secret"]}
+
+
+async def test_a_link_without_tunnels_is_left_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A node that drains waits for its endpoints, also for those who have nothing to take along."""
+    nodes = Nodes(old=WELCOME, new=WELCOME)
+    async with running(nodes, settings("old", "new")) as endpoint:
+        await heard(endpoint, "linked")
+        await nodes.links[0].send(encode(Drain(30_000, "")))
+        await heard(endpoint, "linked")
+        with trio.fail_after(1):
+            assert isinstance(decode(await nodes.links[0].receive()), Bye)
+        assert endpoint.url == "new"
