@@ -264,9 +264,21 @@ MUTANTS = {
     ),
     "an error in a batch loses what it made ready": Mutant(
         "batch",
-        "        bug: Exception | None = None\n",
-        "        bug: Exception | None = None\n        _[0] and self.calls.clear()\n",
+        "        bug: BaseException | None = None\n",
+        "        bug: BaseException | None = None\n        _[0] and self.calls.clear()\n",
         "link",
+    ),
+    "Ctrl-C in one call at the end of a batch drops the others": Mutant(
+        "batch", "except BaseException as error:", "except Exception as error:", "link"
+    ),
+    "an attempt outlives the configuration that it was made for": Mutant(
+        "endpoint", " or self._current.settled.is_set()", "", "link"
+    ),
+    "a link without tunnels is kept beside a newer one": Mutant(
+        "endpoint", "            self.leave_links()\n            await", "            await", "link"
+    ),
+    "bytes that were dropped before their end count as delivered": Mutant(
+        "stream", "ReceiveState.OPEN or self.incoming.waiting", "ReceiveState.OPEN"
     ),
     "a reset that a write was told is forgotten": Mutant(
         "splice",

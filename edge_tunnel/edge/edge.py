@@ -369,6 +369,7 @@ class Edge(Endpoint):
     def _adopt(self, tunnel: Tunnel) -> None:
         assert isinstance(tunnel, EdgeTunnel)
         tunnel.resume_timeout = self.config.tunnel.resume_timeout
+        tunnel.on_deadline()
         tunnel.max_streams = self.config.tunnel.max_streams
         offered = self._offered.find(tunnel.thing, tunnel.service)
         why_not = why_not_sealed(self.config.end_to_end_encryption, sealed=tunnel.sealed)

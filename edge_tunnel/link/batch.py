@@ -39,14 +39,14 @@ class _Batch:
         if self.depth > 1:
             self.depth -= 1
             return
-        bug: Exception | None = None
+        bug: BaseException | None = None
         try:
             while self.calls:  # a call may make the next: what a socket took is credit for a link
                 calls, self.calls = self.calls, {}
                 for call in calls:
                     try:
                         call()
-                    except Exception as error:  # noqa: BLE001 - raised when all others' bytes are out
+                    except BaseException as error:  # noqa: BLE001 - raised when all others' bytes are out
                         bug = bug or error
         finally:
             self.depth = 0

@@ -184,8 +184,13 @@ class Endpoint:
         self._candidates.forget()
         if self.link is not None:
             self.link.end(Reason.DONE, "the endpoint was configured anew")
-        else:  # a new key must not go to an old server
+        if self._is_dialling:  # a new key must not go to an old server
             self._attempts.cancel()
+
+    @property
+    def _is_dialling(self) -> bool:
+        """Whether the next link is made already: there is none, or its node asked us to go."""
+        return self.link is None or self._current is None or self._current.settled.is_set()
 
     async def _keep_linked(self) -> None:
         await trio.sleep(random.uniform(0, self.settings.first_delay))
@@ -261,6 +266,7 @@ class Endpoint:
         self._note(visit, welcome.notice)
         try:
             self.on_linked()
+            self.leave_links()
             await link.run(partial(self._on_message, visit, link))
         finally:  # `say_goodbye` waits for it
             link.over.set()

@@ -44,7 +44,13 @@ class ClientTls:
         self._files = _files(self.settings)
         self._seen = signature_of(self._files)
         if self.settings != TlsSettings():  # what it names must be usable, said now
-            self._context(verify=True)
+            self._load()
+
+    def _load(self) -> None:
+        """All that may be needed: what is read later may be broken by then."""
+        its = self.settings
+        for verify in {its.validate, its.validate and not its.allow_self_signed}:
+            self._context(verify=verify)
 
     def _context(self, *, verify: bool) -> ssl.SSLContext:
         """Made when it is needed: the system's CAs take 50 ms and megabytes to load."""
@@ -61,7 +67,7 @@ class ClientTls:
             return
         old, self._contexts, self._seen = self._contexts, {}, seen
         try:
-            self._context(verify=True)
+            self._load()
         except ConfigError as error:
             _log.warning("%s; the former certificates stay in use", error)
             self._contexts = old

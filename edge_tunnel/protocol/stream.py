@@ -112,12 +112,12 @@ class Stream:
 
     def stop(self) -> None:
         """Read no more. The far end learns it and stops sending."""
-        before = self.incoming.state
+        unread = self.incoming.state is ReceiveState.OPEN or self.incoming.waiting
         self.incoming.stop()
+        if unread:  # ahead of the CREDIT, which says that nothing is left to be done
+            self._carrier.push(Stop(*self._head()))
         if self.incoming.state is ReceiveState.DONE:
             self.send_credit()
-        elif before is ReceiveState.OPEN:
-            self._carrier.push(Stop(*self._head()))
 
     def reset(self, reason: Reason, text: str = "") -> None:
         """End both halves at once, for a reason that the far end's user sees."""

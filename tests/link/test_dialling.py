@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edge_tunnel.config.model import CertificateCriteria
 from edge_tunnel.edge.services import Refusal, connect_service
 from edge_tunnel.errors import ConfigError
 from edge_tunnel.link.dialling import dial_websocket, parse_url
+from edge_tunnel.link.tls import ClientTls
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.websocket import serve
 
@@ -198,6 +200,21 @@ async def test_files_that_are_replaced(
             async with dial(url) as transport:
                 assert await transport.receive() == b"hello"
         assert [str(path) in line for line in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    "settings", [TlsSettings(validate=False), TlsSettings(allow_self_signed=True)]
+)
+async def test_a_file_that_is_broken_before_it_is_needed(
+    ca: trustme.CA, ca_file: str, settings: TlsSettings
+) -> None:
+    """What was read at the start stays in use, also what is not needed for each connection."""
+    tls = ClientTls(replace(settings, ca_file=ca_file))
+    Path(ca_file).write_text("half")  # noqa: ASYNC240 - a moment
+    async with server(server_context(ca.issue_cert("localhost"))) as port:
+        stream = await trio.open_tcp_stream("localhost", port)
+        async with await tls.secure(stream, "localhost", verify=False):
+            pass
 
 
 async def test_validation_criteria(ca: trustme.CA, ca_file: str) -> None:

@@ -16,7 +16,7 @@ from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
-from edge_tunnel.protocol.frames import Bye, Frame, Hello, Welcome
+from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
 from edge_tunnel.protocol.greeting import RESUMING
 from edge_tunnel.protocol.tunnel import Tunnel
 from edge_tunnel.testing.transports import MemoryTransport, transport_pair
@@ -243,3 +243,33 @@ async def test_it_says_that_tunnels_wait(autojump_clock: trio.testing.MockClock)
         nodes.links[-1].cut()
         await heard(endpoint, "linked")
         assert [RESUMING in features for features in nodes.features] == [False, True]
+
+
+async def test_a_new_server_while_the_node_asks_to_go(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The next link is dialled while the old one works: that attempt is given up, too."""
+    nodes = Nodes(old=WELCOME, new=WELCOME)
+    async with running(nodes, settings("old")) as endpoint:
+        await heard(endpoint, "linked")
+        nodes.slowness = 5.0
+        await nodes.links[-1].send(encode(Drain(0, "")))
+        await trio.sleep(2)
+        endpoint.reconnect(dataclasses.replace(settings("new"), key="new secret"), nodes.dial)
+        await heard(endpoint, "linked")
+        assert endpoint.url == "new"
+        assert nodes.keys == {"old": ["secret"], "new": ["new secret"]}
+
+
+async def test_a_link_without_tunnels_is_left_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A node that drains waits for its endpoints, also for those who have nothing to take along."""
+    nodes = Nodes(old=WELCOME, new=WELCOME)
+    async with running(nodes, settings("old", "new")) as endpoint:
+        await heard(endpoint, "linked")
+        await nodes.links[0].send(encode(Drain(30_000, "")))
+        await heard(endpoint, "linked")
+        with trio.fail_after(1):
+            assert isinstance(decode(await nodes.links[0].receive()), Bye)
+        assert endpoint.url == "new"

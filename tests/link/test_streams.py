@@ -201,3 +201,28 @@ async def test_what_was_ended_stays_ended(
             await trio.aclose_forcefully(stream)
             await trio.sleep(1)
     assert got == [b"all"]
+
+
+@pytest.mark.parametrize("read", [0, 2, 100])
+async def test_what_was_dropped_was_not_delivered(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock, read: int
+) -> None:
+    """A service leaves with bytes before it, and the end behind them: it did not take them all."""
+
+    async def picky(stream: TunnelStream) -> None:
+        await trio.sleep(1)
+        if read:
+            await stream.receive_some(read)
+        stream.stop_receiving()
+        await trio.sleep(1)
+
+    with trio.fail_after(100):
+        async with open_bench(services={"picky": picky}) as bench:
+            stream = await bench.remote.open_stream("device", "picky")
+            await stream.send_all(bytes(100))
+            await stream.send_eof()
+            if read < 100:
+                with pytest.raises(trio.BrokenResourceError, match="receives no more"):
+                    await stream.wait_delivered()
+            else:
+                await stream.wait_delivered()

@@ -112,6 +112,17 @@ def test_stop_is_sent_once() -> None:
     assert [type(frame) for frame in other.sent(1)] == [Credit]
 
 
+def test_stop_with_bytes_that_were_not_read() -> None:
+    """Their end is here, and still they are not wanted: the sender hears that before it is done."""
+    both = Open2()
+    both.near.write(b"abc")
+    both.near.end()
+    both.drive()
+    both.far.take(2, both.pair.now)
+    both.far.stop()
+    assert [type(frame) for frame in both.sent(1)] == [Stop, Credit]
+
+
 def test_stop_crosses_end() -> None:
     """END is under way one way and STOP the other: both sides are through, nothing is wrong."""
     both = Open2()

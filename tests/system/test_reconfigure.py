@@ -118,3 +118,18 @@ async def test_limit_of_tunnels(
             with pytest.raises(TunnelEnded, match=r"max_concurrent") as ended:
                 await bench.remote.open_tunnel("device", "web")
             assert ended.value.reason is Reason.REFUSED_BY_DEVICE
+
+
+async def test_a_shorter_resume_timeout_counts_at_once(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Also for a tunnel that is detached already: it ends when the new time is over."""
+    with trio.fail_after(5000):
+        async with open_bench(resume_timeout=3600) as bench:
+            await bench.remote.open_tunnel("device", "echo")
+            bench.cluster.kill()
+            await trio.sleep(20)
+            settings = dataclasses.replace(bench.edge.config.tunnel, resume_timeout=60)
+            bench.edge.reconfigure(changed(bench, tunnel=settings))
+            await trio.sleep(41)
+            assert bench.edge.tunnels == {}
