@@ -147,6 +147,7 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                 encryption=not args.no_encryption,
                 known_things=read_known_things(args),
                 thing=args.thing,
+                patient=False,
             ) as remote:
                 remote.notices.call(watch)
                 if args.json or not args.stdio:  # a terminal under ssh belongs to ssh
