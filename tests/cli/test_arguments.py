@@ -70,6 +70,20 @@ def test_garbage(
     assert hint in err and SECRET not in err
 
 
+@pytest.mark.parametrize("words", [CONNECT, ["things"], ["key", "list"]])
+def test_another_file_is_no_key(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not shown to a node, whose words about a field of its protocol would help nobody."""
+    other = tmp_path / "other"
+    other.write_text(SECRET * 100)
+    where = ["--proxy", "ws://127.0.0.1:1", "--key-file", str(other)]
+    assert main([*words, *where]) == Exit.CONFIGURATION
+    err = capsys.readouterr().err
+    assert f"{other}: " in err and "1024 characters" in err
+    assert err.count("\n") == 1 and SECRET not in err
+
+
 @pytest.mark.parametrize(
     "address",
     ["0.0.0.0:0", ":0", "*:0", "[::]:0", "192.0.2.1:0", "example.org:0", "127.0.0.1.example.org:0"],
