@@ -15,6 +15,7 @@ from edge_tunnel.cli.exits import Exit, exit_of_error, exit_of_reason
 from edge_tunnel.cli.main import main
 from edge_tunnel.errors import ConfigError, LinkLost, LinkRefused, LocalProtocolError
 from edge_tunnel.reasons import Reason
+from edge_tunnel.testing.processes import our_command
 
 SECRET = "planted-secret"
 
@@ -105,6 +106,31 @@ def test_loopback_only_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["proxy", "--config", str(path)]) == Exit.CONFIGURATION
     err = capsys.readouterr().err
     assert "0.0.0.0:0" in err and SECRET not in err
+
+
+def test_a_closed_descriptor_is_taken_by_nothing_else(tmp_path: Path) -> None:
+    """What a caller closed is as if it was /dev/null: no file or socket gets our words there, and
+    what is said on stderr does not go into the bytes of a service."""
+    path = tmp_path / "proxy.toml"
+    path.write_text(f'listen = "127.0.0.1:0"\ndev_key = "{SECRET}"\n')
+    path.chmod(0o600)
+    assert _run(">&-", "check-config", str(path)) == (Exit.DONE, b"")
+    words = [*CONNECT, "--stdio", "--proxy", "http://h", "--key", SECRET]
+    assert _run("2>&-", *words) == (Exit.CONFIGURATION, b"")
+
+
+def test_a_full_disk_under_stdout_is_no_bug() -> None:
+    """A key, or a list, that went nowhere: one line that says so."""
+    code, err = _run(">/dev/full", "key", "generate")
+    assert code == Exit.CANNOT_CREATE
+    assert err == b"edge-tunnel: stdout cannot be written: no space left on device\n"
+
+
+def _run(how: str, *words: str) -> tuple[int, bytes]:
+    """The end of a command that a shell started so, and what it said on the streams it has."""
+    shell = ["sh", "-c", f'exec "$@" {how}', "sh", *our_command(*words)]
+    run = subprocess.run(shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return run.returncode, run.stdout
 
 
 @pytest.mark.parametrize("command", ["proxy", "edge", "connect", "demo"])
