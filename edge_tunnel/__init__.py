@@ -32,8 +32,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
-
 if TYPE_CHECKING:
     from edge_tunnel.access.rights import DevelopmentKey
     from edge_tunnel.config import (
@@ -66,6 +64,7 @@ if TYPE_CHECKING:
     )
     from edge_tunnel.link.notices import Notice
     from edge_tunnel.link.streams import TunnelStream
+    from edge_tunnel.protocol.greeting import VERSION as __version__  # noqa: N811 - the usual name
     from edge_tunnel.protocol.identity import Identity
     from edge_tunnel.proxy.node import Node, NodeSettings
     from edge_tunnel.reasons import Reason
@@ -148,6 +147,7 @@ _PLACES: Final = {
     "TunnelEnded": "errors",
     "TunnelSettings": "config",
     "TunnelStream": "link.streams",
+    "__version__": "protocol.greeting",
     "known_things_path": "remote.known_things",
     "load_config": "config",
     "load_identity": "edge.identity_file",
@@ -165,6 +165,7 @@ def __getattr__(name: str) -> object:
     """
     if name not in _PLACES:
         raise AttributeError(f"module 'edge_tunnel' has no attribute {name!r}")
-    value: object = getattr(import_module(f"edge_tunnel.{_PLACES[name]}"), name)
+    known_as = "VERSION" if name == "__version__" else name
+    value: object = getattr(import_module(f"edge_tunnel.{_PLACES[name]}"), known_as)
     globals()[name] = value
     return value

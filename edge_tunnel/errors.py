@@ -8,6 +8,7 @@ Drawn as a tree::
     │   ├─ LocalProtocolError       we asked for nonsense: a bug here
     │   └─ RemoteProtocolError      they sent nonsense: the link is closed
     ├─ LinkLost                 a WebSocket ended; endpoints dial again
+    │   └─ LinkHopeless             to dial again is of no use until somebody has changed something
     ├─ LinkRefused              a node does not want this endpoint: key, role or version
     └─ TunnelEnded              a tunnel is over, with the reason that both users see
         └─ StreamRefused            one stream was refused by the device
@@ -25,6 +26,7 @@ from edge_tunnel.reasons import Reason
 __all__ = [
     "ConfigError",
     "EdgeTunnelError",
+    "LinkHopeless",
     "LinkLost",
     "LinkRefused",
     "LocalProtocolError",
@@ -57,6 +59,13 @@ class RemoteProtocolError(ProtocolError):
 
 class LinkLost(EdgeTunnelError):
     """The connection under a link is gone; the text says how. Tunnels outlive it."""
+
+
+class LinkHopeless(LinkLost):
+    """The same again until somebody changes something: a certificate, the rules of an HTTP proxy.
+
+    A person who waits is told at once; whoever runs for years tries again, because somebody does.
+    """
 
 
 class _WithReason(EdgeTunnelError):

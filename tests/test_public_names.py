@@ -11,11 +11,19 @@ import edge_tunnel
 
 
 def test_each_name() -> None:
-    assert {*edge_tunnel._PLACES, "__version__"} == {*edge_tunnel.__all__}
+    assert {*edge_tunnel._PLACES} == {*edge_tunnel.__all__}
     for name in edge_tunnel.__all__:
         assert getattr(edge_tunnel, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Gateway'"):
         edge_tunnel.Gateway  # noqa: B018
+
+
+def test_the_command_imports_nothing_before_it_takes_ctrl_c() -> None:
+    """What comes before `main` is no more than that: no traceback for who changes his mind."""
+    script = "import sys, edge_tunnel.__main__; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    ours = {name for name in run.stdout.split() if name.startswith("edge_tunnel")}
+    assert ours == {"edge_tunnel", "edge_tunnel.__main__"}
 
 
 def test_a_device_imports_no_proxy() -> None:

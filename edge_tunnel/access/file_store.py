@@ -25,6 +25,8 @@ __all__ = ["FileStore"]
 _FORMAT: Final = 1
 _NAME: Final = "access.json"
 _SESSIONS: Final = "sessions.json"
+_ABSURD: Final = (RecursionError, OverflowError)
+"""What JSON, and float(), raise for some of what is no ValueError to them."""
 
 
 class FileStore(MemoryStore):
@@ -86,7 +88,7 @@ def _read(path: Path) -> dict[str, str]:
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, *_ABSURD):
         raise ConfigError(f"{path} is damaged: put back a copy of it, or remove it") from None
     rows = said.get("rows") if isinstance(said, dict) else None
     if not isinstance(rows, dict) or said.get("format") != _FORMAT:
@@ -101,7 +103,7 @@ def _read_sessions(path: Path) -> dict[str, tuple[str, float]]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         return {key: (str(value), float(ends)) for key, (value, ends) in said.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, *_ABSURD):
         return {}
 
 

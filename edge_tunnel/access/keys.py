@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from edge_tunnel.access.patterns import exactly, name_problem
+from edge_tunnel.access.tickets import SESSION, TICKET
 from edge_tunnel.errors import EdgeTunnelError
 
 __all__ = [
@@ -122,6 +123,10 @@ def record_of(
         raise BadKey(
             f"a key has {MIN_IMPORTED} to {_MAX_KEY} characters and no blanks; "
             "leave it out, and a good one is made"
+        )
+    if key.startswith((TICKET, SESSION)):
+        raise BadKey(
+            f"what begins with {TICKET} or {SESSION} is a ticket, or a session's, and no key"
         )
     if role not in ROLES:
         raise BadKey(f"a key's role is one of {', '.join(ROLES)}")

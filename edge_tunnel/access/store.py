@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from edge_tunnel.errors import EdgeTunnelError
@@ -128,10 +128,8 @@ class MemoryStore(Store):
                 _put(rows, write)
             self._keep(rows)
             self._rows = rows
-        for write in passing:
-            self._pass(write)
-        if any(write.key.startswith(SESSIONS) for write in passing):
-            self._keep_sessions(self._passing[SESSIONS])
+        for each in PASSING:
+            self._pass(each, [write for write in passing if write.key.startswith(each)])
         if lasting:
             self.on_change()
 
@@ -147,7 +145,8 @@ class MemoryStore(Store):
         """Make it last. Raises StoreAway."""
 
     def _keep_sessions(self, sessions: Mapping[str, tuple[str, float]]) -> None:
-        """Values, and when they end (Unix seconds): let them outlast this process."""
+        """Values, and when they end (Unix seconds): let them outlast this process. Raises
+        StoreAway."""
 
     def _value(self, key: str) -> str | None:
         if key.startswith(PASSING):
@@ -162,11 +161,17 @@ class MemoryStore(Store):
         if write.key not in there and len(there) >= _MOST_PASSING:
             raise StoreAway("too many tickets or sessions at once: try again in some seconds")
 
-    def _pass(self, write: Write) -> None:
-        there = self._beside(write.key)
-        there.pop(write.key, None)
-        if write.value is not None and write.ttl is not None:
-            there[write.key] = (write.value, self._now() + write.ttl)
+    def _pass(self, where: str, writes: Sequence[Write]) -> None:
+        if not writes:
+            return
+        there = dict(self._passing[where])
+        for write in writes:
+            there.pop(write.key, None)
+            if write.value is not None and write.ttl is not None:
+                there[write.key] = (write.value, self._now() + write.ttl)
+        if where == SESSIONS:
+            self._keep_sessions(there)
+        self._passing[where] = there
 
     def _forget_old(self) -> None:
         now = self._now()

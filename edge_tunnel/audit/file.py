@@ -129,7 +129,7 @@ class LogFile:
             ours = re.compile(re.escape(self.path.name) + r"\.\d{8}T\d{6}Z-(\d+)(\.\d+)?")
             found = [each for each in self.path.parent.iterdir() if ours.fullmatch(each.name)]
             found.sort(key=lambda each: (each.name[: each.name.rindex("-")], each.stat().st_mtime))
-            for each in found[: len(found) - self._keep]:
+            for each in found[: max(0, len(found) - self._keep)]:
                 each.unlink()
 
     def sibling_tail(self) -> bytes:

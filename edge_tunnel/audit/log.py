@@ -18,10 +18,13 @@ from edge_tunnel.audit.file import LogFile
 from edge_tunnel.audit.records import Event, Kind, fields_of
 from edge_tunnel.audit.tail import last_claim, read_tail
 
-__all__ = ["AuditLog"]
+__all__ = ["JOURNAL", "AuditLog"]
 
 _SLICE: Final = 256
 """Records in one write: by so many a file may grow past the size at which it is rotated."""
+
+JOURNAL: Final = "the journal"
+"""What is named where it cannot be written."""
 
 _PRIORITY: Final = b"<5>"
 """Notice, as sd-daemon(3) has it: the journal takes it off the line."""
@@ -159,8 +162,12 @@ class AuditLog:
     def _tell_journal(self, lines: list[bytes]) -> None:
         if self._journal is not None:
             view = memoryview(b"".join(_PRIORITY + line for line in lines))
-            while view:
-                view = view[os.write(self._journal, view) :]
+            try:
+                while view:
+                    view = view[os.write(self._journal, view) :]
+            except OSError as error:
+                error.filename = JOURNAL  # the file beside it may be well
+                raise
 
     @property
     def head(self) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from typing import Final
 import trio
 
 from edge_tunnel.audit.damper import Damper
-from edge_tunnel.audit.log import AuditLog
+from edge_tunnel.audit.log import JOURNAL, AuditLog
 from edge_tunnel.audit.records import Audit, Event, Kind
 
 __all__ = ["Writer", "open_audit", "why_not_written"]
@@ -185,7 +185,7 @@ class Writer(Audit):
 
 def why_not_written(log: AuditLog, error: OSError) -> str:
     """One line for people."""
-    place = "the journal" if log.file is None else str(log.file.path)
+    place = JOURNAL if log.file is None or error.filename == JOURNAL else str(log.file.path)
     return f"{place}: {error.strerror or error}"
 
 

@@ -13,6 +13,7 @@ from edge_tunnel.cli.exits import CommandFailed, Exit
 from edge_tunnel.cli.http_proxy import http_proxy_for
 from edge_tunnel.config import HttpProxy, Secret, TlsSettings
 from edge_tunnel.link.dialling import parse_url
+from edge_tunnel.protocol.frames import MAX_TEXT
 
 __all__ = ["Access", "add_access", "read_access", "read_secret"]
 
@@ -100,7 +101,7 @@ def _websocket(url: str) -> str:
 
 def _key(args: argparse.Namespace) -> str:
     if args.key_file is not None:
-        return read_secret(Path(args.key_file), "key")
+        return _demand_key(read_secret(Path(args.key_file), "key"), f"{args.key_file}: ")
     if args.key:
         warn_of_secret("--key", f"{KEY_VARIABLE} or --key-file")
     given: str | None = args.key or getattr(args, "ticket", None)
@@ -109,6 +110,14 @@ def _key(args: argparse.Namespace) -> str:
     key = next((each for each in found if each), None)
     if key is None:
         raise CommandFailed(Exit.USAGE, f"no key: set {KEY_VARIABLE} or give --key-file FILE")
+    return _demand_key(key, "")
+
+
+def _demand_key(key: str, where: str) -> str:
+    """What cannot be one is somebody's other file: it goes to no node."""
+    if len(key) > MAX_TEXT:
+        text = f"{where}this is no key: a key has at most {MAX_TEXT} characters"
+        raise CommandFailed(Exit.CONFIGURATION, text)
     return key
 
 

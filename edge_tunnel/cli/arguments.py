@@ -16,9 +16,13 @@ __all__ = [
     "add_lifetime",
     "add_log_level",
     "duration",
+    "name",
     "positive_seconds",
     "warn_of_secret",
 ]
+
+_MAX_NAME = 256
+"""Characters, as on the wire (`protocol.spec`)."""
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -74,6 +78,14 @@ def add_log_level(parser: argparse.ArgumentParser, default: str | None = "WARNIN
         metavar="LEVEL",
         help=f"what to log on stderr: {', '.join(LOG_LEVELS)}",
     )
+
+
+def name(text: str) -> str:
+    """An argparse type: what can be the name of a thing or a service on the wire."""
+    if not 0 < len(text) <= _MAX_NAME or not text.isprintable():
+        what = f"must be a name: 1 to {_MAX_NAME} characters that can be seen"
+        raise argparse.ArgumentTypeError(what)
+    return text
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -16,6 +16,7 @@ from edge_tunnel.cli.arguments import (
     add_json,
     add_lifetime,
     add_log_level,
+    name,
     positive_seconds,
 )
 from edge_tunnel.cli.carry import LinkWatch, Target, keep_port, use_stdio
@@ -73,8 +74,10 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Reach a service of a device, through a local port or stdin and stdout.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("thing", metavar="THING", help="the device's name, as in auto_bind")
-    parser.add_argument("service", metavar="SERVICE", help="a name on the device's list, as ssh")
+    text = "the device's name, as in auto_bind"
+    parser.add_argument("thing", metavar="THING", type=name, help=text)
+    text = "a name on the device's list, as ssh"
+    parser.add_argument("service", metavar="SERVICE", type=name, help=text)
     add_access(parser, tickets=True)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -147,6 +150,7 @@ async def _connect(args: argparse.Namespace, access: Access) -> int:
                 encryption=not args.no_encryption,
                 known_things=read_known_things(args),
                 thing=args.thing,
+                patient=False,
             ) as remote:
                 remote.notices.call(watch)
                 if args.json or not args.stdio:  # a terminal under ssh belongs to ssh

@@ -7,6 +7,7 @@ bounded queue to one task, and that one writes in a thread.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
@@ -30,6 +31,9 @@ __all__ = [
     "set_up_logging",
     "words_of",
 ]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk says: there may be room later, and nobody has left."""
 
 _QUEUE: Final = 1024
 """Lines that the reader of our output may be behind: a burst of 500 streams, opened and closed."""
@@ -174,14 +178,20 @@ class Reporter:
 
     async def write_all(self) -> None:
         """Write until `close`, or until nobody reads."""
+        cut = b""  # ends a line of which a full disk may have taken a part
         async for first in self._lines:
             lines = [first, *self._waiting()]
             data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
             try:
                 await trio.to_thread.run_sync(
-                    write_fully, self._fd, self.before_line + data, abandon_on_cancel=True
+                    write_fully, self._fd, cut + self.before_line + data, abandon_on_cancel=True
                 )
-            except OSError:
+                cut = b""
+            except OSError as error:
+                if error.errno in _FULL:
+                    self.dropped += len(lines)
+                    cut = b"\n"
+                    continue
                 self._lines.close()
                 self._on_broken()
                 return

@@ -47,7 +47,7 @@ _MEANINGS: Final = {
     Exit.INTERNAL: "a bug in edge-tunnel (EDGE_TUNNEL_DEBUG=1 shows where)",
     Exit.OTHER_DEVICE: "the device shows another fingerprint than the one that is known",
     Exit.CONFLICT: "somebody else changed it meanwhile: look again, and repeat",
-    Exit.CANNOT_CREATE: "the output file cannot be written (convert-config, tls)",
+    Exit.CANNOT_CREATE: "the output cannot be written: stdout, or a file (convert-config, tls)",
     Exit.COULD_NOT_CONNECT: "could not connect, or the connection was lost: try again later",
     Exit.REFUSED_BY_DEVICE: "refused by the device, its service, or a node (too old a version)",
     Exit.NOT_AUTHORISED: "not authorised: the key is not accepted",

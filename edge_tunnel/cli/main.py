@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ _INTERRUPTED: Final = 130
 
 _PIPE: Final = 141
 """128 + SIGPIPE: nobody reads our output any more."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a disk, or a terminal, says to who writes on it."""
 
 _EPILOG: Final = """\
 a first tunnel, each line in a terminal of its own:
@@ -92,6 +96,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except OSError as error:  # of the flush
+        return _unwritten(error)
 
 
 def _run(words: Sequence[str] | None) -> int:
@@ -110,6 +116,8 @@ def _run(words: Sequence[str] | None) -> int:
     except (CommandFailed, EdgeTunnelError) as error:
         return _failed(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - a bug is one line, too
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            return _unwritten(error)
         return _bug(error)
 
 
@@ -133,6 +141,14 @@ def _bug(error: Exception) -> int:
     text = f"edge-tunnel: internal error ({type(error).__name__}): a bug, please report it"
     print(f"{text}; EDGE_TUNNEL_DEBUG=1 shows where", file=sys.stderr)
     return int(Exit.INTERNAL)
+
+
+def _unwritten(error: OSError) -> int:
+    """What was to be said went nowhere, or not all of it."""
+    _forget_stdout()
+    text = f"edge-tunnel: stdout cannot be written: {(error.strerror or str(error)).lower()}"
+    print(text, file=sys.stderr)
+    return int(Exit.CANNOT_CREATE)
 
 
 def _debugging() -> bool:

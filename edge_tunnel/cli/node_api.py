@@ -55,6 +55,10 @@ class Question(NamedTuple):
     body: Json | None = None
 
 
+class _WebPage(ValueError):
+    """A web server's answer, or that of a proxy on the way: no status of it is about the API."""
+
+
 def ask(access: Access, method: str, path: str, body: Json | None = None) -> Json:
     """Ask the first node that can be reached; if it does not answer a question that changes nothing
     (GET), the next one. Raises CommandFailed."""
@@ -96,6 +100,8 @@ async def _exchange(
         raise CommandFailed(Exit.NOT_AUTHORISED, text) from None
     except trio.TooSlowError:
         problem = f"did not answer within {seconds:g} s"
+    except _WebPage as error:
+        problem = str(error)
     except (trio.BrokenResourceError, h11.RemoteProtocolError, ValueError):
         problem = "does not answer as a node does (is it TLS? is it a node?)"
     finally:
@@ -150,6 +156,8 @@ def _json(status: int, answer: bytes) -> Json:
     if isinstance(said, dict):
         return said
     words = answer.decode("utf-8", "replace").strip()[:200]
+    if words.startswith("<"):
+        raise _WebPage(f"answered {status}: a web page; this is no node")
     return {"error": words or str(status)}
 
 

@@ -168,6 +168,9 @@ class Endpoint:
     def on_refused(self, error: LinkRefused) -> None:
         """The node refused the greeting. Raise to give up; return to try again later."""
 
+    def on_visited(self, visit: Visit) -> None:
+        """An attempt failed, or its link is over or to be left. Raise to give up."""
+
     # -- links
 
     async def run(self) -> None:
@@ -236,6 +239,7 @@ class Endpoint:
         if isinstance(visit.problem, LinkRefused):
             self.on_refused(visit.problem)
             self._log_refusal(visit.url, str(visit.problem))
+        self.on_visited(visit)
         return visit
 
     async def _try(self, visit: Visit) -> None:

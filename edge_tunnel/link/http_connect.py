@@ -15,7 +15,7 @@ import trio
 
 from edge_tunnel.config.model import HttpProxy
 from edge_tunnel.config.source import printable
-from edge_tunnel.errors import LinkLost
+from edge_tunnel.errors import LinkHopeless, LinkLost
 
 __all__ = ["connect_through"]
 
@@ -30,7 +30,8 @@ async def connect_through(stream: trio.abc.Stream, proxy: HttpProxy, host: str, 
     """Make `stream`, connected to the proxy, a connection to `host`:`port`.
 
     Raises:
-      LinkLost: the proxy refuses, wants another login, or answers with something else.
+      LinkHopeless: the proxy refuses, or wants another login.
+      LinkLost: it could not connect, or answers with something else.
     """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_ANSWER)
@@ -45,7 +46,7 @@ async def connect_through(stream: trio.abc.Stream, proxy: HttpProxy, host: str, 
     if answer is None:
         raise LinkLost(f"{_name(proxy)} closed the connection without an answer")
     if not 200 <= answer.status_code < 300:
-        raise LinkLost(_problem(answer, proxy, where))
+        raise _problem(answer, proxy, where)
     if connection.trailing_data[0]:
         raise LinkLost(f"{_name(proxy)} sent something that nobody asked for")
 
@@ -75,17 +76,17 @@ async def _answer(stream: trio.abc.Stream, connection: h11.Connection) -> h11.Re
             return None
 
 
-def _problem(answer: h11.Response, proxy: HttpProxy, where: str) -> str:
+def _problem(answer: h11.Response, proxy: HttpProxy, where: str) -> LinkLost:
     status = answer.status_code
     reason = printable(bytes(answer.reason).decode("latin-1"))
     if status in (401, 407):  # 401: tinyproxy, for a wrong login
-        return _login_problem(answer, proxy)
+        return LinkHopeless(_login_problem(answer, proxy))
     if status in (403, 405):
-        return (
+        return LinkHopeless(
             f"{_name(proxy)} does not allow connections to {where} ({status} {reason}): "
             "ask its administrator to allow CONNECT to this host and port"
         )
-    return f"{_name(proxy)} could not connect to {where}: {status} {reason}"
+    return LinkLost(f"{_name(proxy)} could not connect to {where}: {status} {reason}")
 
 
 def _login_problem(answer: h11.Response, proxy: HttpProxy) -> str:

@@ -45,7 +45,7 @@ class SharedConnection(trio.abc.Stream):
         self._prompt = stream if isinstance(stream, EagerStream | Secured) else None
         self._first = first
         self.ended = trio.Event()
-        self.why = ""
+        self.why: LinkLost | None = None
         """What the network said when it ended, if that is more than that it did."""
 
         self.taken = False
@@ -203,7 +203,7 @@ class SharedConnection(trio.abc.Stream):
 
     def _has_ended(self, error: Exception | None = None) -> None:
         if error is not None and isinstance(error.__cause__, LinkLost):
-            self.why = str(error.__cause__)
+            self.why = error.__cause__
         self.ended.set()
 
     @property

@@ -11,10 +11,10 @@ from typing import Final
 import trio
 
 from edge_tunnel.config.model import CertificateCriteria, TlsSettings
-from edge_tunnel.errors import ConfigError, LinkLost
+from edge_tunnel.errors import ConfigError, LinkHopeless, LinkLost
 from edge_tunnel.link.handshake import shake_hands
 from edge_tunnel.link.signatures import signature_of
-from edge_tunnel.link.tls_words import SELF_SIGNED, client_words
+from edge_tunnel.link.tls_words import SELF_SIGNED, client_problem
 
 __all__ = ["ClientTls"]
 
@@ -84,11 +84,11 @@ class ClientTls:
                 _check_criteria(secured.peer_fields(), self.settings.criteria)
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
-            raise LinkLost(client_words(error.__cause__, host)) from error.__cause__
+            raise client_problem(error.__cause__, host) from error.__cause__
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        secured.explain = lambda error: LinkLost(client_words(error, host))
+        secured.explain = lambda error: client_problem(error, host)
         return secured
 
     def tolerates(self, error: LinkLost) -> bool:
@@ -164,7 +164,7 @@ def _check_criteria(certificate: Mapping[str, object], criteria: CertificateCrit
     for attribute, part, name in _FIELDS:
         wanted = getattr(criteria, attribute)
         if wanted is not None and wanted not in _names(certificate.get(part), name):
-            raise LinkLost(
+            raise LinkHopeless(
                 f"the node's certificate has no {part} {name} {wanted!r}, "
                 "which certificates.validation_criteria asks for"
             )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-__all__ = ["SELF_SIGNED", "client_words", "is_plain_http", "server_words"]
+from edge_tunnel.errors import LinkHopeless, LinkLost
+
+__all__ = ["SELF_SIGNED", "client_problem", "is_plain_http", "server_words"]
 
 SELF_SIGNED: Final = 18
 """X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT of OpenSSL's x509_vfy.h, as the others here."""
@@ -64,8 +66,15 @@ _SERVER_ALERTS: Final = {
 }
 
 
-def client_words(error: BaseException | None, host: str) -> str:
-    """Why TLS with the node at `host` failed."""
+def client_problem(error: BaseException | None, host: str) -> LinkLost:
+    """Why TLS with the node at `host` failed. Hopeless is what a person has set up so."""
+    lasting = isinstance(error, ssl.SSLCertVerificationError) or (
+        isinstance(error, ssl.SSLError) and error.reason in _CLIENT_ALERTS
+    )
+    return (LinkHopeless if lasting else LinkLost)(_client_words(error, host))
+
+
+def _client_words(error: BaseException | None, host: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         what, hint = _REFUSED.get(error.verify_code, ("is not accepted", ""))
         text = f"the certificate of {host} {what} ({error.verify_message})"

@@ -399,7 +399,8 @@ async def _within(wire: SharedConnection, timeout: float, wrap: Callable[[], Awa
             await wire.ended.wait()
             nursery.cancel_scope.cancel()
         if not result:
-            raise LinkLost(wire.why or "the connection was closed in the WebSocket handshake")
+            closed = "the connection was closed in the WebSocket handshake"
+            raise wire.why or LinkLost(closed)
     if not result:
         raise LinkLost(f"no WebSocket handshake within {timeout:g} s")
     return result[0]

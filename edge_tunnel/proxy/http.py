@@ -117,7 +117,8 @@ class _Visit:
 
     def __init__(self, stream: trio.abc.Stream, first: bytes) -> None:
         self.read = bytearray(first)
-        """All that was read."""
+        """All that was read until the head was whole. Not the rest: only time bounds how much the
+        extensions of chunks are."""
 
         self._stream = stream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
@@ -148,7 +149,8 @@ class _Visit:
     async def _next(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             data = await self._stream.receive_some(_READ)
-            self.read += data
+            if self._http.their_state is h11.IDLE:
+                self.read += data
             self._http.receive_data(bytes(data))
         return event
 

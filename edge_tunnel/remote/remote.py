@@ -14,13 +14,20 @@ from typing import Final
 import trio
 
 from edge_tunnel.config.model import HttpProxy, TlsSettings
-from edge_tunnel.errors import LinkRefused, LocalProtocolError, StreamRefused, TunnelEnded
+from edge_tunnel.errors import (
+    LinkHopeless,
+    LinkRefused,
+    LocalProtocolError,
+    StreamRefused,
+    TunnelEnded,
+)
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
 from edge_tunnel.link.streams import TunnelStream
+from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, TunnelFrame
 from edge_tunnel.protocol.greeting import SEALED
@@ -72,11 +79,15 @@ class Remote(Endpoint):
         dial: Dial,
         resume_timeout: float,
         known_things: KnownThings | None = None,
+        *,
+        patient: bool = True,
     ) -> None:
-        """`known_things` None: tunnels are not end-to-end encrypted."""
+        """`known_things` None: tunnels are not end-to-end encrypted; `patient` as `open_remote`."""
         super().__init__(settings, dial)
         self.known_things = known_things
         self._resume_timeout = resume_timeout
+        self._patient = patient
+        self._hopeless: dict[str, LinkHopeless] = {}  # by URL, of its last attempt
         self._by_name: dict[tuple[str, str], RemoteTunnel] = {}
         self._settled: dict[bytes, trio.Event] = {}
 
@@ -245,6 +256,18 @@ class Remote(Endpoint):
         if error.reason in _FINAL:
             raise error  # a wrong key does not become right; a person is waiting
 
+    def on_visited(self, visit: Visit) -> None:
+        if visit.linked:
+            self._patient = True  # it worked, so it may again: somebody is at it
+        if self._patient:
+            return
+        self._hopeless.pop(visit.url, None)
+        if isinstance(visit.problem, LinkHopeless):
+            self._hopeless[visit.url] = visit.problem
+        if all(url in self._hopeless for url in self.settings.urls):
+            tried = "; to ".join(f"{url}: {why}" for url, why in self._hopeless.items())
+            raise LinkHopeless(f"could not connect to {tried}")
+
     def on_event(self, tunnel: Tunnel, event: Event) -> None:
         assert isinstance(tunnel, RemoteTunnel)
         about = {"tunnel": tunnel.id.hex(), "thing": tunnel.thing, "service": tunnel.service}
@@ -314,6 +337,7 @@ async def open_remote(
     encryption: bool = True,
     known_things: KnownThings | None = None,
     thing: str = "",
+    patient: bool = True,
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
@@ -336,11 +360,14 @@ async def open_remote(
       thing: the one that tunnels will be opened to, if that is known: named in the request for a
         link, it brings the link to where the device is, if balancers or workers go by it. Where
         tunnels are open already, it is the thing of the first of them.
+      patient: go on also where to try again is of no use until somebody changes something, as with
+        a certificate of a CA that is not trusted here. False: if that is so of each node before the
+        first link, give up, because a person waits.
 
     Raises:
       ConfigError: an address is none, or a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
-      LinkLost: `retries` is used up.
+      LinkLost: `retries` is used up; LinkHopeless, which is one: see `patient`.
     """
     settings = EndpointSettings(
         urls=tuple(urls),
@@ -358,7 +385,7 @@ async def open_remote(
         )
     async with open_plain_nursery() as nursery:
         known = (known_things or KnownThings()) if encryption else None
-        remote = Remote(settings, dial, resume_timeout, known)
+        remote = Remote(settings, dial, resume_timeout, known, patient=patient)
         nursery.start_soon(remote.run)
         try:
             yield remote

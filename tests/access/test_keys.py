@@ -72,6 +72,14 @@ def test_an_imported_uuid_is_a_key_and_a_short_word_is_not() -> None:
         assert not bad or bad not in str(caught.value)
 
 
+@pytest.mark.parametrize("begin", ["ett_", "ets_"])
+def test_what_a_link_takes_for_a_ticket_is_no_key(begin: str) -> None:
+    """It would open the API alone: at a link such a text is never looked up as a key."""
+    with pytest.raises(BadKey, match="ticket") as caught:
+        edge(begin + "x" * 40)
+    assert "xxx" not in str(caught.value)
+
+
 @pytest.mark.parametrize("wrong", ["unknown", "expired", "wrong with its id"])
 def test_all_wrong_keys_take_one_path(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown, expired and wrong: one hash and one comparison of the same length, and None."""

@@ -154,6 +154,17 @@ def test_rotation_by_size(tmp_path: Path) -> None:
     assert "begins here" in report.notes[0].what
 
 
+def test_as_many_old_files_stay_as_are_to_be_kept(tmp_path: Path) -> None:
+    """None goes before there are more than `keep`, and then one for each new one."""
+    path = tmp_path / "audit.log"
+    log = opened(path, file=LogFile(path, rotate_size=1, keep=6))
+    for count in range(1, 10):
+        log.write([EVENT])
+        assert len(list(tmp_path.iterdir())) == min(count, 7)
+    log.close()
+    assert verified(path).problems == []
+
+
 def test_rotation_by_age(tmp_path: Path) -> None:
     """The age is that of the first record, over restarts too."""
     path = tmp_path / "audit.log"

@@ -155,6 +155,21 @@ async def test_disk_that_never_comes_back(tmp_path: Path, monkeypatch: pytest.Mo
     assert told.events[0][0] == "audit_failed"
 
 
+async def test_a_journal_that_nobody_reads_is_named(tmp_path: Path) -> None:
+    """The file beside it is well, and whoever looks after it looks in vain."""
+    path, told = tmp_path / "audit.log", Told()
+    source, sink = os.pipe()
+    os.close(source)
+    log = AuditLog("a", Seal(), file=LogFile(path), journal=sink)
+    log.open()
+    with trio.fail_after(20):
+        async with open_audit(log, told):
+            failed = await told.until("audit_failed")
+    os.close(sink)
+    assert failed["reason"] == "the journal: Broken pipe"
+    assert verified(path.read_bytes()).problems == []
+
+
 async def test_head_is_told_now_and_then(tmp_path: Path) -> None:
     """While the node runs: who cuts the end off later can be found out."""
     disk, told = Disk(tmp_path / "log"), Told()

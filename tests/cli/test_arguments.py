@@ -15,6 +15,7 @@ from edge_tunnel.cli.exits import Exit, exit_of_error, exit_of_reason
 from edge_tunnel.cli.main import main
 from edge_tunnel.errors import ConfigError, LinkLost, LinkRefused, LocalProtocolError
 from edge_tunnel.reasons import Reason
+from edge_tunnel.testing.processes import our_command
 
 SECRET = "planted-secret"
 
@@ -45,6 +46,9 @@ GARBAGE: list[tuple[list[str], Exit, str]] = [
     ([*CONNECT, "--kye", SECRET], Exit.USAGE, "--kye"),
     ([*CONNECT, f"--kye={SECRET}"], Exit.USAGE, "--kye"),
     ([*CONNECT, SECRET], Exit.USAGE, "too many"),
+    (["connect", "", "ssh", "--proxy", "ws://h:1", "--key", SECRET], Exit.USAGE, "THING"),
+    (["connect", "d", "x" * 257, "--proxy", "ws://h:1", "--key", SECRET], Exit.USAGE, "SERVICE"),
+    (["connect", "Pump\udcfc", "ssh", "--proxy", "ws://h:1", "--key", SECRET], Exit.USAGE, "seen"),
     ([*CONNECT, "--stdio", "--exit-with-stdin"], Exit.USAGE, "--exit-with-stdin"),
     ([*CONNECT, "--proxy", "ws://h:1", "--key-file", "/nowhere"], Exit.CONFIGURATION, "/nowhere"),
     ([*CONNECT, "--fingerprint", "SHA256:abc"], Exit.USAGE, "43 characters"),
@@ -70,6 +74,20 @@ def test_garbage(
     assert hint in err and SECRET not in err
 
 
+@pytest.mark.parametrize("words", [CONNECT, ["things"], ["key", "list"]])
+def test_another_file_is_no_key(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not shown to a node, whose words about a field of its protocol would help nobody."""
+    other = tmp_path / "other"
+    other.write_text(SECRET * 100)
+    where = ["--proxy", "ws://127.0.0.1:1", "--key-file", str(other)]
+    assert main([*words, *where]) == Exit.CONFIGURATION
+    err = capsys.readouterr().err
+    assert f"{other}: " in err and "1024 characters" in err
+    assert err.count("\n") == 1 and SECRET not in err
+
+
 @pytest.mark.parametrize(
     "address",
     ["0.0.0.0:0", ":0", "*:0", "[::]:0", "192.0.2.1:0", "example.org:0", "127.0.0.1.example.org:0"],
@@ -91,6 +109,31 @@ def test_loopback_only_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["proxy", "--config", str(path)]) == Exit.CONFIGURATION
     err = capsys.readouterr().err
     assert "0.0.0.0:0" in err and SECRET not in err
+
+
+def test_a_closed_descriptor_is_taken_by_nothing_else(tmp_path: Path) -> None:
+    """What a caller closed is as if it was /dev/null: no file or socket gets our words there, and
+    what is said on stderr does not go into the bytes of a service."""
+    path = tmp_path / "proxy.toml"
+    path.write_text(f'listen = "127.0.0.1:0"\ndev_key = "{SECRET}"\n')
+    path.chmod(0o600)
+    assert _run(">&-", "check-config", str(path)) == (Exit.DONE, b"")
+    words = [*CONNECT, "--stdio", "--proxy", "http://h", "--key", SECRET]
+    assert _run("2>&-", *words) == (Exit.CONFIGURATION, b"")
+
+
+def test_a_full_disk_under_stdout_is_no_bug() -> None:
+    """A key, or a list, that went nowhere: one line that says so."""
+    code, err = _run(">/dev/full", "key", "generate")
+    assert code == Exit.CANNOT_CREATE
+    assert err == b"edge-tunnel: stdout cannot be written: no space left on device\n"
+
+
+def _run(how: str, *words: str) -> tuple[int, bytes]:
+    """The end of a command that a shell started so, and what it said on the streams it has."""
+    shell = ["sh", "-c", f'exec "$@" {how}', "sh", *our_command(*words)]
+    run = subprocess.run(shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return run.returncode, run.stdout
 
 
 @pytest.mark.parametrize("command", ["proxy", "edge", "connect", "demo"])

@@ -6,14 +6,19 @@ import json
 import os
 import pty
 import signal
+import ssl
 import subprocess
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 
 from edge_tunnel.cli.exits import Exit
+from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.testing import Child, open_relay
 from edge_tunnel.testing.processes import our_command
 from tests.cli.conftest import DEADLINE
@@ -55,6 +60,36 @@ async def test_exit_codes(running: Bench, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:  # at once, to be quick
         for words, code, hint in cases:
             nursery.start_soon(_fails, running, words, code, hint)
+
+
+@pytest.mark.parametrize("broken", ["certificate", "HTTP proxy"])
+async def test_what_no_time_mends_ends_at_once(running: Bench, tmp_path: Path, broken: str) -> None:
+    """Nobody waits out --connect-timeout for another try at what stays as it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    trusted = str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(trusted)
+
+    async def take(stream: trio.SocketStream) -> None:
+        if broken == "certificate":
+            with suppress(trio.BrokenResourceError):
+                await trio.SSLStream(stream, context, server_side=True).do_handshake()
+        else:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    async with open_plain_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, take, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        words = ["device-7", "echo", "--connect-timeout", "3600"]
+        if broken == "certificate":
+            words += ["--proxy", f"wss://localhost:{port}", "--ca-file", trusted]
+            hint = f"could not connect to wss://localhost:{port}: the certificate of localhost is"
+        else:
+            words += ["--proxy", "ws://node:9100", "--http-proxy", f"127.0.0.1:{port}"]
+            hint = "does not allow connections to node:9100 (403 Forbidden)"
+        await _fails(running, words, Exit.COULD_NOT_CONNECT, hint)
+        nursery.cancel_scope.cancel()
 
 
 async def _fails(bench: Bench, words: list[str], code: Exit, hint: str) -> None:

@@ -73,6 +73,28 @@ async def test_a_reader_that_left_ends_the_command() -> None:
     os.close(sink)
 
 
+async def test_a_full_disk_ends_nothing() -> None:
+    """A log that has no room costs its lines, not the device's tunnels; when there is room again it
+    goes on, on a line of its own, and in the end says how many are missing."""
+    source, sink = os.pipe()
+    log = os.open("/dev/full", os.O_WRONLY)
+    left = trio.Event()
+    with trio.fail_after(5):
+        async with open_reporter(as_json=True, on_broken=left.set, fd=log) as report:
+            report.emit("lost")
+            while not (report.dropped or left.is_set()):
+                await trio.lowlevel.checkpoint()
+            os.dup2(sink, log)
+            os.close(sink)
+            report.emit("kept")
+        os.close(log)
+        cut, *lines = await _read_all(source)
+    os.close(source)
+    assert (left.is_set(), cut) == (False, "")
+    assert [json.loads(line)["event"] for line in lines] == ["kept", "dropped"]
+    assert json.loads(lines[1])["count"] == 1
+
+
 def test_words_for_people() -> None:
     """An event without words of its own shows its data."""
     assert words_of(Notice("bound", 0, {"thing": "device-7"})).endswith(" bound device-7")

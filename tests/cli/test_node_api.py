@@ -27,6 +27,7 @@ def answer(status: str, body: bytes) -> bytes:
 
 
 GOOD = answer("200 OK", b'{"version": 7}')
+PAGE = answer("404 Not Found", b"<html><h1>Not Found</h1></html>")
 AWAY = answer("503 Service Unavailable", b'{"error": "etcd is away"}')
 DENIED = answer("403 Forbidden", b'{"error": "not yours"}')
 
@@ -58,7 +59,7 @@ async def ask(nodes: Nodes, question: Question, monkeypatch: pytest.MonkeyPatch)
     return await node_api._ask(access, question)
 
 
-@pytest.mark.parametrize("problem", [DEAD, HUNG, GARBAGE, AWAY])
+@pytest.mark.parametrize("problem", [DEAD, HUNG, GARBAGE, AWAY, PAGE])
 async def test_the_next_node_is_asked(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, problem: bytes | None
 ) -> None:
@@ -109,3 +110,13 @@ async def test_who_did_not_answer_is_told_as_well(
     assert str(failed.value) == (
         "cannot reach node:1; node:2 did not answer within 8 s; cannot reach node:3"
     )
+
+
+async def test_a_web_server_is_no_node(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its 404 is about a page, and no "no such key"; the page itself says nothing."""
+    with pytest.raises(CommandFailed) as caught:
+        await ask(Nodes(PAGE), READ, monkeypatch)
+    assert caught.value.code == Exit.COULD_NOT_CONNECT
+    assert str(caught.value) == "node:1 answered 404: a web page; this is no node"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -13,6 +14,8 @@ import trio.testing
 
 from edge_tunnel import DevelopmentKey, Node, NodeSettings
 from edge_tunnel.link.splice import reset_socket
+from edge_tunnel.proxy.api import ApiAnswer, ApiRequest
+from edge_tunnel.proxy.http import answer_http
 from edge_tunnel.testing.wire import WireStream, wire_pair
 
 UPGRADE = b"GET /Thingworx/WS HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -172,6 +175,28 @@ async def test_a_slow_request(autojump_clock: trio.testing.MockClock, part: byte
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert trio.current_time() - start == pytest.approx(5, abs=2)
     assert node.strangers.count == 0
+
+
+async def test_how_a_body_comes_costs_no_memory(autojump_clock: trio.testing.MockClock) -> None:
+    """A chunk of one byte may have 15 KB of extensions: strangers send them, nobody holds them."""
+
+    async def act(question: ApiRequest) -> ApiAnswer:
+        return ApiAnswer(200, {"bytes": len(question.body)})
+
+    near, far = wire_pair()
+    tracemalloc.start()
+    with trio.fail_after(500):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(answer_http, far, 400.0, lambda: None, act=act))
+            head = b"POST /api/v1/keys HTTP/1.1\r\nHost: n\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await near.send_all(head)
+            for _ in range(1000):
+                await near.send_all(b"1;" + b"x" * 15_000 + b"\r\na\r\n")
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            await near.send_all(b"0\r\n\r\n")
+            assert b'{"bytes": 1000}' in await everything(near)
+    assert peak < 4 * 1024 * 1024
 
 
 async def test_a_visitor_that_leaves(autojump_clock: trio.testing.MockClock) -> None:

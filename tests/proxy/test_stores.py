@@ -159,7 +159,28 @@ async def test_rows_for_a_time_are_over(tmp_path: Path) -> None:
 # -- files
 
 
-@pytest.mark.parametrize("damage", [None, "", "[]", '{"a": 1}', '{"sessions/x": [1, "y"]}'])
+DEEP = "[" * 100_000
+
+
+async def test_a_session_that_could_not_be_kept_is_written_later(tmp_path: Path) -> None:
+    """What the disk did not take is not taken for written: no session begins anew by a restart."""
+    store = FileStore(tmp_path)
+    (tmp_path / "sessions.json.new").mkdir()  # the disk refuses
+    with pytest.raises(StoreAway):
+        await store.commit(Write("sessions/x", "1", ttl=60))
+    assert store.session("sessions/x") is None
+    (tmp_path / "sessions.json.new").rmdir()
+    await store.commit(Write("sessions/x", "1", ttl=60))
+    store.close()
+    again = FileStore(tmp_path)
+    assert again.session("sessions/x") == "1"
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [None, "", "[]", '{"a": 1}', '{"sessions/x": [1, "y"]}', DEEP, f'{{"x": ["y", 1{"0" * 400}]}}'],
+)
 async def test_sessions_outlast_a_restart(tmp_path: Path, damage: str | None) -> None:
     """As long as they live; what a power cut has left of them keeps no node from starting."""
     now = [0.0]
@@ -203,6 +224,7 @@ async def test_a_file_store_that_cannot_be_written(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("{", "damaged"),
+        (DEEP, "damaged"),
         ("[]", "not of this version"),
         ('{"format": 2, "rows": {}}', "not of this version"),
         ('{"format": 1, "rows": {"a": 1}}', "damaged"),

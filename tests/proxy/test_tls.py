@@ -17,6 +17,7 @@ import trustme
 from edge_tunnel import LinkLost, Node, NodeSettings, TlsSettings
 from edge_tunnel.access.rights import Credentials, Denial, DevelopmentKey, Principal
 from edge_tunnel.config import NodeTls
+from edge_tunnel.errors import LinkHopeless
 from edge_tunnel.link.dialling import dial_websocket
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Hello, Welcome
@@ -239,6 +240,7 @@ async def test_a_node_s_certificate_that_is_not_good(site: Site, case: str, line
             await seen.greet(site.trusting())
         assert client_says in str(caught.value)
         assert "\n" not in str(caught.value)
+        assert isinstance(caught.value, LinkHopeless)
         await told(lines, node_says)
 
 
@@ -267,6 +269,7 @@ async def test_a_client_s_certificate_that_is_not_good(
         with pytest.raises(LinkLost) as caught:
             await seen.greet(site.trusting(make(site)))
         assert client_says in str(caught.value)
+        assert isinstance(caught.value, LinkHopeless)
         assert seen.shown == []
         await told(lines, node_says)
 
