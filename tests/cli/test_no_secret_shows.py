@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -86,9 +85,7 @@ def test_no_command_shows_a_secret(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("EDGE_TUNNEL_DEBUG", debug)
     monkeypatch.setenv("EDGE_TUNNEL_KEY_PASSPHRASE", f"{PLANTED}-phrase")
-    before = logging.getLogger().handlers[:]
     code = main(words)
-    logging.getLogger().handlers[:] = before
     assert code != 70
     out, err = capfd.readouterr()
     assert PLANTED not in out + err + caplog.text
