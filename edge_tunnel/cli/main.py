@@ -47,6 +47,10 @@ _PIPE: Final = 141
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What a disk, or a terminal, says to who writes on it."""
 
+_UNFIT: Final = (
+    "edge-tunnel: this system cannot run it: Linux can, or another POSIX system; on Windows use WSL"
+)
+
 _EPILOG: Final = """\
 a first tunnel, each line in a terminal of its own:
   export EDGE_TUNNEL_DEV_KEY=choose-one EDGE_TUNNEL_KEY=choose-one
@@ -102,6 +106,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str] | None) -> int:
     as_json = False
+    if not hasattr(os, "readv"):  # of link/eager.py, on which every byte goes
+        print(_UNFIT, file=sys.stderr)
+        return int(Exit.CONFIGURATION)
     try:
         words = sys.argv[1:] if words is None else words
         args = make_parser(words).parse_all(words)

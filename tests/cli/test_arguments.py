@@ -129,6 +129,18 @@ def test_a_full_disk_under_stdout_is_no_bug() -> None:
     assert err == b"edge-tunnel: stdout cannot be written: no space left on device\n"
 
 
+def test_a_system_that_is_not_posix_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sockets are no file descriptors there."""
+    monkeypatch.delattr("os.readv")
+    assert main(["--version"]) == Exit.CONFIGURATION
+    assert capsys.readouterr().err == (
+        "edge-tunnel: this system cannot run it: Linux can, or another POSIX system; "
+        "on Windows use WSL\n"
+    )
+
+
 def _run(how: str, *words: str) -> tuple[int, bytes]:
     """The end of a command that a shell started so, and what it said on the streams it has."""
     shell = ["sh", "-c", f'exec "$@" {how}', "sh", *our_command(*words)]
