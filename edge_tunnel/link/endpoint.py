@@ -15,8 +15,6 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, cast
 
@@ -29,8 +27,10 @@ from edge_tunnel.link.batch import now
 from edge_tunnel.link.candidates import Candidates
 from edge_tunnel.link.clock import TunnelClock
 from edge_tunnel.link.dialling import Dial
+from edge_tunnel.link.greet import greet
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notices
+from edge_tunnel.link.settings import EndpointSettings
 from edge_tunnel.link.streams import StreamEvent, wake_user
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.link.visit import Visit
@@ -61,14 +61,10 @@ from edge_tunnel.protocol.greeting import (
     common_features,
 )
 from edge_tunnel.protocol.head import Head, peek
-from edge_tunnel.protocol.keepalive import Rhythm
-from edge_tunnel.protocol.tunnel import (
-    Event,
-    Tunnel,
-)
+from edge_tunnel.protocol.tunnel import Event, Tunnel
 from edge_tunnel.reasons import Reason
 
-__all__ = ["Endpoint", "EndpointSettings"]
+__all__ = ["Endpoint"]
 
 _log = logging.getLogger("edge_tunnel.link")
 _notice_log = logging.getLogger("edge_tunnel.notice")
@@ -82,39 +78,6 @@ _ELSEWHERE: Final = (Reason.SHUTTING_DOWN, Reason.TOO_MANY)
 _STABLE: Final = 5.0
 """Seconds that a link must have lasted for the waits to start from the shortest again; a node that
 takes links and drops them at once is not to be dialled in a loop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointSettings:
-    """How an endpoint reaches its nodes. Seconds."""
-
-    urls: Sequence[str]
-    """Candidates, in order; after the last comes the first."""
-
-    key: str = field(repr=False)
-    greeting_timeout: float = 10.0
-    ping_interval: float = 5.0
-    idle_ping_interval: float | None = None
-    """Where no tunnel uses the link, and the node pings; None: as `ping_interval`."""
-
-    ping_timeout: float = 10.0
-    retry_interval: float = 10.0
-    retries: int | None = None
-    """Attempts in a row that may fail before the endpoint gives up; None: any number."""
-
-    first_delay: float = 0.0
-    """The first attempt waits a random part of this."""
-
-    @property
-    def tight(self) -> Rhythm:
-        """Of a link that a tunnel uses."""
-        return Rhythm(self.ping_interval, self.ping_interval + self.ping_timeout)
-
-    @property
-    def resting(self) -> Rhythm:
-        """Of a link that none uses."""
-        interval = self.idle_ping_interval or self.ping_interval
-        return Rhythm(interval, interval + self.ping_timeout)
 
 
 class Endpoint:
@@ -306,9 +269,18 @@ class Endpoint:
             self._leaving.add(old.link)
 
     async def _greet(self, transport: Transport, url: str) -> Welcome:
+        answer = await greet(transport, self._hello(), within=self.settings.greeting_timeout)
+        if isinstance(answer, Welcome):
+            return answer
+        self._candidates.hold_off(url, answer)
+        if answer.reason in _ELSEWHERE:
+            raise LinkLost(f"the node takes no links: {answer.text}")
+        raise LinkRefused(Reason.of(answer.reason), answer.text)
+
+    def _hello(self) -> Hello:
         settings = self.settings
         ping = settings.tight.interval if self.is_pinged else 0.0
-        hello = Hello(
+        return Hello(
             OLDEST,
             NEWEST,
             self.role,
@@ -320,22 +292,6 @@ class Endpoint:
             int(ping * 1000),
             int(settings.resting.interval * 1000) if ping else 0,
         )
-        try:
-            with trio.fail_after(settings.greeting_timeout):
-                await transport.send(encode(hello))
-                answer = _decode(await transport.receive())
-        except trio.TooSlowError:
-            raise LinkLost(f"no greeting within {settings.greeting_timeout:g} s") from None
-        except RemoteProtocolError as error:
-            raise LinkLost(f"the node greeted with nonsense: {error}") from None
-        if isinstance(answer, Bye):
-            self._candidates.hold_off(url, answer)
-            if answer.reason in _ELSEWHERE:
-                raise LinkLost(f"the node takes no links: {answer.text}")
-            raise LinkRefused(Reason.of(answer.reason), answer.text)
-        if not isinstance(answer, Welcome):
-            raise LinkLost(f"the node greeted with {type(answer).__name__}")
-        return answer
 
     def _note(self, visit: Visit, text: str) -> None:
         """What a node has to say to our user; a link that comes and goes does not repeat it."""
@@ -481,6 +437,4 @@ def _decode(message: bytes, head: Head | None = None) -> Frame:
     # not RESET: its tag may be over the text as it came; the tunnel reads it (`read_text`)
     if isinstance(frame, (Bye, Close, Detached, Unbound)):
         return frame._replace(text=printable(frame.text))
-    if isinstance(frame, Welcome):
-        return frame._replace(notice=printable(frame.notice))
     return frame

@@ -23,10 +23,10 @@ from typing import Final, TypeAlias
 
 import trio
 
-from edge_tunnel.config.source import printable
 from edge_tunnel.config.versions import Demands
 from edge_tunnel.errors import LinkLost, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
+from edge_tunnel.link.greet import greet
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.transport import Transport
@@ -212,22 +212,16 @@ class Hops:
         settings = self.settings
         silence = settings.ping_interval + settings.ping_timeout
         ours = (OLDEST, NEWEST, self.node, SOFTWARE, settings.key, int(silence * 1000), features)
-        await transport.send(encode(Join(*ours)))
-        try:
-            answer = decode(await transport.receive())
-        except RemoteProtocolError as error:
-            raise LinkLost(f"it greeted with nonsense: {error}") from None
+        answer = await greet(transport, Join(*ours), node="it")
         if isinstance(answer, Bye):
             raise LinkLost(answer.text or Reason.of(answer.reason).text)
-        if not isinstance(answer, Welcome):
-            raise LinkLost(f"it greeted with {type(answer).__name__}")
         if answer.node != node:
             raise LinkLost(f"it says that it is {answer.node!r}")
         refused = why_refused("node", answer.software, self._demands.node)
         if refused is not None:
             await transport.send(encode(Bye(Reason.VERSION, refused, 0)))
             raise LinkLost(refused)
-        self._note(node, printable(answer.notice))
+        self._note(node, answer.notice)
         return answer
 
     def _note(self, node: str, text: str) -> None:

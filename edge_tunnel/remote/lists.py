@@ -15,6 +15,7 @@ import trio
 
 from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial
+from edge_tunnel.link.greet import greet
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Ask, Bye, Frame, Hello, Page, Welcome
@@ -171,21 +172,12 @@ async def _open(stack: AsyncExitStack, dial: Dial, url: str) -> Transport:
 async def _greet(transport: Transport, key: str, timeout: float) -> Welcome:
     instance = secrets.token_bytes(16)
     hello = Hello(OLDEST, NEWEST, "remote", SOFTWARE, key, instance, _SILENCE, (LISTS,))
-    try:
-        with trio.fail_after(timeout):
-            await transport.send(encode(hello))
-            answer = decode(await transport.receive())
-    except trio.TooSlowError:
-        raise LinkLost(f"{transport.peer}: no greeting within {timeout:g} s") from None
-    except RemoteProtocolError as error:
-        raise LinkLost(f"{transport.peer} greeted with nonsense: {error}") from None
+    answer = await greet(transport, hello, node=transport.peer, within=timeout)
     if isinstance(answer, Bye):
         reason = Reason.of(answer.reason)
         if reason in _ELSEWHERE:
             raise LinkLost(f"{transport.peer} takes no links now: {answer.text or reason.text}")
         raise LinkRefused(reason, f"{transport.peer} refuses us: {answer.text or reason.text}")
-    if not isinstance(answer, Welcome):
-        raise LinkLost(f"{transport.peer} greeted with {type(answer).__name__}")
     if LISTS not in answer.features:
         text = f"node {answer.node} does not list; it is {answer.software}: update the node"
         raise LinkRefused(Reason.VERSION, text)

@@ -22,10 +22,11 @@ from edge_tunnel.errors import (
     TunnelEnded,
 )
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
-from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
+from edge_tunnel.link.endpoint import Endpoint
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.link import Link
 from edge_tunnel.link.notices import Notice
+from edge_tunnel.link.settings import EndpointSettings
 from edge_tunnel.link.streams import TunnelStream
 from edge_tunnel.link.visit import Visit
 from edge_tunnel.protocol.attach import RemoteTunnel

@@ -12,8 +12,8 @@ from edge_tunnel.access.rights import Credentials
 from edge_tunnel.cli.access import Access
 from edge_tunnel.cli.main import main
 from edge_tunnel.config import HttpProxy, NodeTls, ProxyConfig, Secret, TlsSettings
-from edge_tunnel.link.endpoint import EndpointSettings
 from edge_tunnel.link.pem import Pair
+from edge_tunnel.link.settings import EndpointSettings
 from edge_tunnel.protocol.frames import Hello
 from edge_tunnel.proxy.hop import HopSettings
 

@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 from edge_tunnel import LinkLost, Notice, Reason
-from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
+from edge_tunnel.link.endpoint import Endpoint
 from edge_tunnel.link.groups import open_plain_nursery
+from edge_tunnel.link.settings import EndpointSettings
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.protocol.codec import decode, encode
 from edge_tunnel.protocol.frames import Bye, Drain, Frame, Hello, Welcome
