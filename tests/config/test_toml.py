@@ -248,7 +248,7 @@ def test_a_date_is_no_setting(inspect: Inspect) -> None:
     ("text", "place", "words"),
     [
         ("a = 1\nb = ", (2, 5), "invalid value"),
-        ("a = 1\na = 2", (2, 6), "cannot overwrite"),
+        ("a = 1\na = 2", (2, 6), "overwrite a value"),
         ('{"ws_servers": []}', (1, 1), "name it .json"),
         ('a = "x', (1, 7), "unterminated"),
         ("a = " + "9" * 5000, (1, 1), "too long or too deep"),
