@@ -270,6 +270,7 @@ class Routes:
             far = route.edge if source is route.remote else route.remote
             if far is not None:
                 far.send(frame._replace(epoch=route.epoch))
+            self._end_candidates(route, frame)
             self._remove(route, frame.reason, frame.text)
 
     def _close_candidate(
@@ -283,7 +284,7 @@ class Routes:
         else:
             return
         self._drop_candidate(route, frame.epoch)
-        if route.remote is None and not route.candidates:
+        if route.remote is None and not route.candidates and route.is_owner(candidate):
             self._remove(route, frame.reason, frame.text)
         else:
             self.refused(frame, candidate.remote)
@@ -292,9 +293,9 @@ class Routes:
         """A remote is told no, or takes its attach back: its tunnel is over, and so is the route,
         if the edge has left it."""
         route = self._routes.get(frame.tunnel)
-        if route is None or route.candidates or route.edge is not None:
+        if route is None or route.candidates:
             return
-        if route.remote is remote:
+        if route.edge is None and route.remote is remote:
             self._remove(route, frame.reason, frame.text)
         else:
             self._tidy(route, frame.text)
@@ -311,10 +312,15 @@ class Routes:
         for port in (route.edge, route.remote):
             if port is not None:
                 port.send(close)
+        self._end_candidates(route, close)
+        self._remove(route, reason, text)
+
+    def _end_candidates(self, route: Route, close: Close) -> None:
+        """Who asks anew takes nothing of the older epoch; an edge that has ended a tunnel would
+        take one that is still fresh for a new one."""
         for epoch, candidate in route.candidates.items():
             for port in (candidate.edge, candidate.remote):
                 port.send(close._replace(epoch=epoch))
-        self._remove(route, reason, text)
 
     def lost(self, port: Port, text: str) -> None:
         """A link is gone: detach its tunnels, and tell the other ends to wait."""

@@ -17,7 +17,8 @@ from edge_tunnel.protocol.frames import (
     Pong,
     Probe,
 )
-from tests.proxy.peers import TUNNEL, attach, attached, edge_and_remote, join, running
+from tests.proxy.peers import TUNNEL, attach, attached, edge_and_remote, hello, join, running
+from tests.proxy.rules import Rules
 
 
 async def test_frames_of_links_that_are_not_attached_are_dropped(
@@ -49,6 +50,51 @@ async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -
         assert await remote.silent()
         await edge.say(Probe(TUNNEL, 0, 1, 6))
         assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
+
+
+async def test_a_refusal_while_the_owner_is_away(autojump_clock: trio.testing.MockClock) -> None:
+    """What a thief asks for is refused; the tunnel waits for its owner as it did before."""
+    async with running() as (node, nursery):
+        told: list[str] = []
+        node.notices.call(lambda notice: told.append(notice.event))
+        edge, remote = await edge_and_remote(node, nursery)
+        remote.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        thief = await join(node, nursery, "remote")
+        await thief.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        assert isinstance(await thief.hear(), Close)
+        assert len(node.routes) == 1
+        assert "tunnel_closed" not in told
+
+
+async def test_an_owner_that_is_refused_after_it_was_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its device has given the tunnel up: it does not count any more, and a new one may be had."""
+    rules = Rules()
+    rules.allow("alice", max_tunnels=1)
+    rules.things["k"] = {"t"}
+    async with running(rules) as (node, nursery):
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        for tunnel in (bytes(16), bytes(15) + b"1"):
+            ask = attach()._replace(tunnel=tunnel)
+            alice = await join(node, nursery, "remote", hello("remote", key="alice"))
+            await alice.say(ask)
+            assert await edge.hear() == ask
+            await edge.say(attached()._replace(tunnel=tunnel))
+            await alice.hear()
+            alice.transport.cut()
+            assert isinstance(await edge.hear(), Detached)
+            alice = await join(node, nursery, "remote", hello("remote", key="alice"))
+            await alice.say(ask._replace(epoch=2, fresh=False))
+            assert await edge.hear() == ask._replace(epoch=2, fresh=False)
+            await edge.say(Close(tunnel, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+            assert isinstance(await alice.hear(), Close)
+            assert len(node.routes) == 0
 
 
 async def test_a_refusal_that_comes_late_closes_nothing(
@@ -223,6 +269,23 @@ async def test_a_remote_that_leaves_while_it_asks_anew(
         await remote.say(attach(2, fresh=False), close)
         heard = [await edge.hear() for _ in range(3)]
         assert heard == [attach(2, fresh=False), close, close._replace(epoch=1)]
+        assert len(node.routes) == 0
+
+
+async def test_an_edge_that_closes_while_the_remote_asks_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The remote takes nothing of the old epoch any more: its new attach is answered."""
+    async with running() as (node, nursery):
+        edge, old = await edge_and_remote(node, nursery)
+        new = await join(node, nursery, "remote")
+        await new.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        close = Close(TUNNEL, 0, 1, Reason.IDLE, "idle")
+        await edge.say(close)
+        assert await old.hear() == close
+        assert await new.hear() == close._replace(epoch=2)
+        assert await edge.hear() == close._replace(epoch=2)  # if it opens it, it ends it
         assert len(node.routes) == 0
 
 
