@@ -62,9 +62,9 @@ class Port:
 
         self.binds: dict[str, int] = {}  # thing -> epoch (edges)
         self.routes: set[Route] = set()  # this port is one of their two ends, or a candidate
-        self.waiting: dict[
-            bytes, str
-        ] = {}  # tunnel -> thing that its ATTACH waits for (remotes, hops)
+        self.waiting: dict[tuple[bytes, int], str] = {}
+        """The thing that an ATTACH waits for, by tunnel and (hops) epoch; the room's own."""
+
         self.asks = 0  # lists that we wait for (hops that we dialled)
         self.software = ""  # likewise; empty: not greeted yet
 

@@ -113,6 +113,8 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         if route is None:
             route = Route(frame)  # in the table when it has a candidate: what has none never leaves
+        if (frame.thing, frame.service) != (route.thing, route.service):
+            return  # somebody else's, whose own device would accept it
         if frame.epoch <= route.epoch or frame.epoch in route.candidates:
             return  # late, or somebody else's: the owner asks again with a higher epoch
         if len(route.candidates) >= MAX_CANDIDATES or _is_flooded(edge):
