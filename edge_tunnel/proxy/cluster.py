@@ -160,10 +160,10 @@ class ClusterRegistry(Registry):
 
     async def _read(self, thing: str) -> bool:
         """Learn what the engine says of one thing: a row that the watch may still have to bring."""
-        value = await self._client.get(self._keys.things + thing)
-        claim = None if value is None else thing_claim(value)
-        if claim is not None:
-            self._act_on(self.learn_thing(thing, *claim))
+        page = await self._client.get(self._keys.things + thing)
+        if page.revision > self._revision:  # else the map is as new, and may know of its end
+            for known, claim in self._sorted(page.rows)[0].items():
+                self._act_on(self.learn_thing(known, *claim))
         return self.locate(thing) is not None
 
     def _looked(self, thing: str) -> None:
