@@ -50,7 +50,7 @@ class Route:
         self.stirred = False  # since the last `take_stirred`
         self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
-        self.recorded: Port | None = None  # the remote end that the audit knows of
+        self.recorded: dict[str, str] | None = None  # the remote end that the audit knows of
         self.recorded_at = 0.0
 
     def is_owner(self, candidate: Candidate) -> bool:
