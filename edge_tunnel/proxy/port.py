@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge_tunnel.access.rights import Principal
 from edge_tunnel.protocol.codec import encode
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["Port"]
 
 
+_MAX_UNANSWERED: Final = 1024
+"""An edge drops a late ATTACH without a word, and who has left is told nothing; the oldest are
+forgotten."""
+
+
 class Port:
     """The node's end of a link or hop: where its frames go, and what hangs on it."""
 
     __slots__ = (
         "asks", "binds", "end", "features", "is_hop", "outlet", "peer", "principal", "protocol",
-        "role", "routes", "since", "software", "waiting", "wanted",
+        "role", "routes", "since", "software", "unanswered", "waiting", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +70,9 @@ class Port:
         self.waiting: dict[tuple[bytes, int], str] = {}
         """The thing that an ATTACH waits for, by tunnel and (hops) epoch; the room's own."""
 
+        self.unanswered: dict[tuple[bytes, int], None] = {}
+        """Tunnel and epoch of the ATTACHes that went there, in order (edges, hops)."""
+
         self.asks = 0  # lists that we wait for (hops that we dialled)
         self.software = ""  # likewise; empty: not greeted yet
 
@@ -75,6 +83,21 @@ class Port:
     def in_use(self) -> bool:
         """Whether anything here needs it."""
         return bool(self.routes or self.asks)
+
+    def ask(self, tunnel: bytes, epoch: int, message: bytes) -> bool:
+        """Send an ATTACH; False: one of this epoch is not answered, and it would not be known
+        which of them an answer is for."""
+        if (tunnel, epoch) in self.unanswered:
+            return False
+        if len(self.unanswered) >= _MAX_UNANSWERED:
+            del self.unanswered[next(iter(self.unanswered))]
+        self.unanswered[tunnel, epoch] = None
+        self.outlet.push(message)
+        return True
+
+    def answered(self, tunnel: bytes, epoch: int) -> None:
+        """The ATTACH of this epoch, if it was asked."""
+        self.unanswered.pop((tunnel, epoch), None)
 
     def send(self, frame: Frame) -> None:
         """Send a control frame."""

@@ -115,12 +115,16 @@ class Routes:
             route = Route(frame)  # in the table when it has a candidate: what has none never leaves
         if (frame.thing, frame.service) != (route.thing, route.service):
             return  # somebody else's, whose own device would accept it
-        if frame.epoch <= route.epoch or frame.epoch in route.candidates:
-            return  # late, or somebody else's: the owner asks again with a higher epoch
+        if frame.epoch <= route.epoch:
+            return  # late
         if len(route.candidates) >= MAX_CANDIDATES or _is_flooded(edge):
             return
         if frame.offer and SEALED not in edge.features:
             self._cannot_seal(frame, remote, edge)
+            return
+        if frame.epoch in route.candidates or not edge.ask(frame.tunnel, frame.epoch, message):
+            text = "another attach of this epoch is under way"  # the owner's next has a higher one
+            remote.send(Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, text))
             return
         self._routes[frame.tunnel] = route
         self._by_thing.setdefault(route.thing, set()).add(route)
@@ -130,7 +134,6 @@ class Routes:
         if not edge.routes:
             edge.wanted()
         edge.routes.add(route)
-        edge.outlet.push(message)
 
     def supersede(self, frame: Attach, remote: Port) -> list[Candidate]:
         """A remote asks anew: drop what it asked by the same link. Goes on with `superseded`.
@@ -162,6 +165,7 @@ class Routes:
             for epoch, each in list(route.candidates.items()):
                 if each.edge is hop and each.frame.offer:
                     hop.outlet.take_back(each.message)
+                    hop.answered(route.tunnel, epoch)
                     self._cannot_seal(each.frame, each.remote, hop)
                     self._drop_candidate(route, epoch)
             self._tidy(route, "too old for end-to-end encryption")
@@ -176,6 +180,7 @@ class Routes:
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
+        edge.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is None or candidate is None or candidate.edge is not edge:
@@ -262,6 +267,7 @@ class Routes:
 
     def close(self, frame: Close, message: bytes, source: Port) -> None:
         """CLOSE from an end: the tunnel is over, or an attach is refused or taken back."""
+        source.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         if route is None:
             return
@@ -357,6 +363,7 @@ class Routes:
         Returns the candidate that never reached an edge, because the thing is not there: its very
         ATTACH may be sent elsewhere.
         """
+        hop.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is not None and candidate is not None:

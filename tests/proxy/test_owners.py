@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -126,6 +127,7 @@ async def test_thief_with_the_same_epoch_gets_nothing(
         await edge.hear()
         await thief.say(attach(2, fresh=False), attach(1, fresh=False), attach(0, fresh=False))
         assert await edge.silent()
+        assert isinstance(await thief.hear(), Detached)  # ask again: an owner does
         await thief.say(attach(3, fresh=False))  # a higher one goes to the edge, which refuses it
         await edge.hear()
         await edge.say(attached(2), Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
@@ -134,6 +136,32 @@ async def test_thief_with_the_same_epoch_gets_nothing(
         await edge.say(Data(TUNNEL, 1, 2, 0, b"for the owner"))
         assert await owner.hear() == Data(TUNNEL, 1, 2, 0, b"for the owner")
         assert await thief.silent()
+
+
+@pytest.mark.parametrize("answer", ["accepted", "refused"])
+async def test_an_answer_to_who_has_left(
+    autojump_clock: trio.testing.MockClock, answer: str
+) -> None:
+    """It is not that of the next one who asks with the same epoch: who did, the edge cannot say."""
+    async with running() as (node, nursery):
+        edge, _ = await edge_and_remote(node, nursery)
+        first, second = await join(node, nursery, "remote"), await join(node, nursery, "remote")
+        await first.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        first.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        await second.say(attach(2, fresh=False))
+        assert isinstance(await second.hear(), Detached)
+        if answer == "accepted":
+            await edge.say(attached(2))
+            assert await edge.hear() == Detached(TUNNEL, 0, 2, Reason.PEER_LEFT, "")
+        else:
+            await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        assert await second.silent()
+        await second.say(attach(3, fresh=False))
+        assert await edge.hear() == attach(3, fresh=False)
+        await edge.say(attached(3))
+        assert await second.hear() == attached(3)
 
 
 async def test_two_that_wait_with_one_id(autojump_clock: trio.testing.MockClock) -> None:
