@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_tunnel.access.rights import Principal
 from edge_tunnel.protocol.codec import encode
-from edge_tunnel.protocol.frames import Frame
+from edge_tunnel.protocol.frames import Close, Frame
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.reasons import Reason
 
@@ -70,8 +70,9 @@ class Port:
         self.waiting: dict[tuple[bytes, int], str] = {}
         """The thing that an ATTACH waits for, by tunnel and (hops) epoch; the room's own."""
 
-        self.unanswered: dict[tuple[bytes, int], None] = {}
-        """Tunnel and epoch of the ATTACHes that went there, in order (edges, hops)."""
+        self.unanswered: dict[tuple[bytes, int], Close | None] = {}
+        """Tunnel and epoch of the ATTACHes that went there, in order (edges, hops); and the CLOSE
+        with which its remote took one back."""
 
         self.asks = 0  # lists that we wait for (hops that we dialled)
         self.software = ""  # likewise; empty: not greeted yet
@@ -95,9 +96,17 @@ class Port:
         self.outlet.push(message)
         return True
 
-    def answered(self, tunnel: bytes, epoch: int) -> None:
-        """The ATTACH of this epoch, if it was asked."""
-        self.unanswered.pop((tunnel, epoch), None)
+    def take_back(self, close: Close) -> None:
+        """An ATTACH that went there. Only an edge that accepts it has heard of it from the
+        tunnel's owner, and only that one is told; a hop's other end keeps it for its edge."""
+        if self.is_hop:
+            self.send(close)
+        elif (close.tunnel, close.epoch) in self.unanswered:
+            self.unanswered[close.tunnel, close.epoch] = close
+
+    def answered(self, tunnel: bytes, epoch: int) -> Close | None:
+        """The ATTACH of this epoch, if it was asked; the CLOSE that took it back."""
+        return self.unanswered.pop((tunnel, epoch), None)
 
     def send(self, frame: Frame) -> None:
         """Send a control frame."""

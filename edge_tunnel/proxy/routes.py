@@ -180,11 +180,11 @@ class Routes:
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
-        edge.answered(frame.tunnel, frame.epoch)
+        taken_back = edge.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is None or candidate is None or candidate.edge is not edge:
-            self._attached_to_nobody(route, frame, edge)
+            self._attached_to_nobody(route, frame, edge, taken_back)
             return
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
@@ -202,10 +202,12 @@ class Routes:
         self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
         self._recording.attached(route, again=again)
 
-    def _attached_to_nobody(self, route: Route | None, frame: Attached, edge: Port) -> None:
+    def _attached_to_nobody(
+        self, route: Route | None, frame: Attached, edge: Port, taken_back: Close | None
+    ) -> None:
         """The remote left before the edge answered: an edge that is not told waits for ever."""
         if route is None or route.edge is not edge or route.epoch != frame.epoch:
-            edge.send(Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, ""))
+            edge.send(taken_back or Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, ""))
 
     # -- forwarding
 
@@ -287,8 +289,8 @@ class Routes:
         if source is candidate.edge:  # refused
             candidate.remote.outlet.push(message)
             self._recording.denied(candidate.remote, candidate.frame, frame)
-        elif source is candidate.remote:  # taken back
-            candidate.edge.outlet.push(message)
+        elif source is candidate.remote:
+            candidate.edge.take_back(frame)
         else:
             return
         self._drop_candidate(route, frame.epoch)
