@@ -100,6 +100,15 @@ MUTANTS = {
         "            self._revision = 0\n\n    async def _follow",
         "            self._revision += 1\n\n    async def _follow",
     ),
+    "an answer that the watch has overtaken counts": Mutant(
+        "cluster", "if page.revision > self._revision:", "if True:"
+    ),
+    "a lease that is gone at once is asked for at once": Mutant(
+        "cluster", "            if had_one:\n", "            if True:\n"
+    ),
+    "a watch that brought nothing is opened at once": Mutant(
+        "cluster", "                if not is_good:\n", "                if False:\n"
+    ),
     "a watch begins behind what is known": Mutant(
         "cluster",
         "open_watch(self._keys.all, self._revision)",

@@ -42,6 +42,14 @@ ATTACH_TIMEOUT: Final = 10.0
 """Seconds until an ATTACH without an answer is sent again: many round trips, and one twelfth of
 the time that a tunnel stays detached."""
 
+_AT_ONCE: Final = 10
+_PACE: Final = 1.0
+"""ATTACHes of a tunnel that go out as soon as they are wanted, and seconds for each beyond them:
+links die in a row, but who is sent away by every DETACHED would ask at the speed of the path."""
+
+_ROUNDING: Final = 1e-6
+"""Seconds."""
+
 
 class RemoteTunnel(Tunnel):
     """The side that opens the tunnel, its streams, and each attach."""
@@ -68,6 +76,7 @@ class RemoteTunnel(Tunnel):
         self._fresh = True  # never attached: the edge may not know it
         self._candidate: Outlet | None = None  # where ATTACH went, until the answer comes
         self._asked = now  # when it went
+        self._paid = now  # when all ATTACHes so far will have had their time
         self._far_window = 0
         self._last_stream = 0
         self.max_streams = MAX_STREAMS  # at once; the policy may allow fewer
@@ -76,17 +85,22 @@ class RemoteTunnel(Tunnel):
         """Ask for an attach through this link. Bytes flow when TunnelAttached comes.
 
         A tunnel that is attached elsewhere leaves its link at once. Without an answer, `tick`
-        asks again.
+        asks again; and it asks if this is asked for too often.
         """
         if self.closed:
             return
         self._leave_outlet()
         if self.detached_since is None:
             self.detached_since = now
-        self.epoch += 1
+        self.epoch += 1  # also of one that waits: nothing of the older attach counts any more
         self._candidate, self._asked = outlet, now
+        wait = self._paid - now - (_AT_ONCE - 1) * _PACE
+        if wait > _ROUNDING:
+            self._asked += wait - ATTACH_TIMEOUT
+        else:
+            self._paid = max(self._paid, now) + _PACE
+            outlet.push(encode(self._ask()))
         self.on_deadline()
-        outlet.push(encode(self._ask()))
 
     @property
     def sealed(self) -> bool:

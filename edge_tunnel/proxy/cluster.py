@@ -160,10 +160,10 @@ class ClusterRegistry(Registry):
 
     async def _read(self, thing: str) -> bool:
         """Learn what the engine says of one thing: a row that the watch may still have to bring."""
-        value = await self._client.get(self._keys.things + thing)
-        claim = None if value is None else thing_claim(value)
-        if claim is not None:
-            self._act_on(self.learn_thing(thing, *claim))
+        page = await self._client.get(self._keys.things + thing)
+        if page.revision > self._revision:  # else the map is as new, and may know of its end
+            for known, claim in self._sorted(page.rows)[0].items():
+                self._act_on(self.learn_thing(known, *claim))
         return self.locate(thing) is not None
 
     def _looked(self, thing: str) -> None:
@@ -221,11 +221,14 @@ class ClusterRegistry(Registry):
 
     async def _renew(self) -> None:
         self._renew_now = trio.Event()
+        had_one = self._lease is not None
         try:
             await self._renew_once()
         except LeaseGone:
-            self._lease = None  # and at once a new one
-            return
+            self._lease = None
+            if had_one:
+                return  # and at once a new one
+            raise
         self._works("lease")
         with trio.move_on_after(self._ttl / 3):  # two may be lost before the lease is
             await self._renew_now.wait()
@@ -297,18 +300,25 @@ class ClusterRegistry(Registry):
             self._revision = 0
 
     async def _follow(self, watch: Watch) -> None:
-        """Until the watch breaks or is silent. Opening it again shows whether etcd is away."""
+        """Until the watch breaks or is silent. Opening it again shows whether etcd is away.
+
+        Raises EngineAway if it broke before it brought anything: so may the next one.
+        """
+        is_good = False
         while True:
             try:
                 with trio.fail_after(self._ttl):
                     revision, changes = await watch.receive()
             except EngineAway as error:
+                if not is_good:
+                    raise
                 _log.info("%s: it resumes after revision %d", error, self._revision)
                 return
             except trio.TooSlowError:
                 _log.info("the watch was silent for %g s: a new snapshot", self._ttl)
                 self._revision = 0
                 return
+            is_good = True
             for change in changes:
                 if self._rows_beside is None or not self._rows_beside.changed(change):
                     self._act_on(self._on_change(change))

@@ -167,16 +167,18 @@ class EtcdClient:
             "limit": str(most),
             "revision": str(revision),
         }
+        return await self._range(body)
+
+    async def _range(self, body: Json) -> Page:
         answer = await self.call("/v3/kv/range", body)
         rows = [
             Row(_text(row["key"]), _text(row.get("value", ""))) for row in answer.get("kvs", ())
         ]
         return Page(rows, bool(answer.get("more")), int(answer["header"]["revision"]))
 
-    async def get(self, key: str) -> str | None:
-        """The value of a row, as a majority of the members has it now; None: there is none."""
-        rows = (await self.call("/v3/kv/range", {"key": text64(key)})).get("kvs", ())
-        return _text(rows[0].get("value", "")) if rows else None
+    async def get(self, key: str) -> Page:
+        """The row with this key, if there is one, as a majority of the members has it now."""
+        return await self._range({"key": text64(key)})
 
     async def transact(self, operations: Sequence[Json]) -> list[bool]:
         """Do all of these (the gateway's own form) in one transaction. Raises LeaseGone.

@@ -7,6 +7,7 @@ other nothing: one opening, one record.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edge_tunnel.audit.records import NO_AUDIT, Audit, Event, Kind
@@ -96,7 +97,7 @@ class Recording:
         kind = Kind.TUNNEL_RESUMED if again else Kind.TUNNEL_OPENED
         if route.recorded is None:
             route.recorded_at = time.time()
-        route.recorded = route.remote
+        route.recorded = _who(route.remote)  # not the port: what hangs on it ends with its link
         self._of_route(kind, route, epoch=route.epoch)
 
     def detached(self, route: Route, side: str, reason: str) -> None:
@@ -114,8 +115,8 @@ class Recording:
         route.recorded = None
 
     def _of_route(self, kind: Kind, route: Route, **more: object) -> None:
-        port = route.recorded
-        if port is not None:
+        who = route.recorded
+        if who is not None:
             about = {
                 "thing": route.thing,
                 "service": route.service,
@@ -128,12 +129,20 @@ class Recording:
                     "from_remote": route.from_remote,
                     "seconds": time.time() - route.recorded_at,
                 }
-            self.audit.record(_of_port(kind, port, **about))
+            self.audit.record(_of(kind, who, **about))
 
 
 def _of_port(kind: Kind, port: Port, **more: object) -> Event:
+    return _of(kind, _who(port), **more)
+
+
+def _who(port: Port) -> dict[str, str]:
     about = {"role": port.role, "address": port.peer}
     who = port.principal
     if who is not None:
         about |= {"role": who.role, "who": who.name, "via": who.via}
-    return Event(kind=kind, **about, **more)  # type: ignore[arg-type]
+    return about
+
+
+def _of(kind: Kind, who: Mapping[str, str], **more: object) -> Event:
+    return Event(kind=kind, **who, **more)  # type: ignore[arg-type]

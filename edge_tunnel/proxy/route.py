@@ -50,8 +50,18 @@ class Route:
         self.stirred = False  # since the last `take_stirred`
         self.streams = LiveStreams()
         self.queues: dict[tuple[bool, int], StreamQueue] = {}  # (towards the edge, stream)
-        self.recorded: Port | None = None  # the remote end that the audit knows of
+        self.recorded: dict[str, str] | None = None  # the remote end that the audit knows of
         self.recorded_at = 0.0
+
+    def is_owner(self, candidate: Candidate) -> bool:
+        """Whether who asks is known to be who had the tunnel: one identity, and not everybody's.
+
+        What comes over a hop may be anybody's.
+        """
+        had, asks = self.permit, candidate.permit
+        if had is None or asks is None or asks.principal.shared:
+            return False
+        return had.principal.name == asks.principal.name
 
     def about(self) -> dict[str, object]:
         """For an event."""

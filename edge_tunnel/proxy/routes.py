@@ -113,12 +113,18 @@ class Routes:
         route = self._routes.get(frame.tunnel)
         if route is None:
             route = Route(frame)  # in the table when it has a candidate: what has none never leaves
-        if frame.epoch <= route.epoch or frame.epoch in route.candidates:
-            return  # late, or somebody else's: the owner asks again with a higher epoch
+        if (frame.thing, frame.service) != (route.thing, route.service):
+            return  # somebody else's, whose own device would accept it
+        if frame.epoch <= route.epoch:
+            return  # late
         if len(route.candidates) >= MAX_CANDIDATES or _is_flooded(edge):
             return
         if frame.offer and SEALED not in edge.features:
             self._cannot_seal(frame, remote, edge)
+            return
+        if frame.epoch in route.candidates or not edge.ask(frame.tunnel, frame.epoch, message):
+            text = "another attach of this epoch is under way"  # the owner's next has a higher one
+            remote.send(Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, text))
             return
         self._routes[frame.tunnel] = route
         self._by_thing.setdefault(route.thing, set()).add(route)
@@ -128,7 +134,6 @@ class Routes:
         if not edge.routes:
             edge.wanted()
         edge.routes.add(route)
-        edge.outlet.push(message)
 
     def supersede(self, frame: Attach, remote: Port) -> list[Candidate]:
         """A remote asks anew: drop what it asked by the same link. Goes on with `superseded`.
@@ -160,6 +165,7 @@ class Routes:
             for epoch, each in list(route.candidates.items()):
                 if each.edge is hop and each.frame.offer:
                     hop.outlet.take_back(each.message)
+                    hop.answered(route.tunnel, epoch)
                     self._cannot_seal(each.frame, each.remote, hop)
                     self._drop_candidate(route, epoch)
             self._tidy(route, "too old for end-to-end encryption")
@@ -174,10 +180,11 @@ class Routes:
 
     def attached(self, frame: Attached, message: bytes, edge: Port) -> None:
         """The edge agrees: the candidate is the tunnel's remote end from here on."""
+        taken_back = edge.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is None or candidate is None or candidate.edge is not edge:
-            self._attached_to_nobody(route, frame, edge)
+            self._attached_to_nobody(route, frame, edge, taken_back)
             return
         old = (route.edge, route.remote)
         self._drop_queues(route)  # of the older epoch: they would be thrown away over there
@@ -195,10 +202,12 @@ class Routes:
         self._emit(event, remote=route.remote.peer, edge=edge.peer, **route.about())
         self._recording.attached(route, again=again)
 
-    def _attached_to_nobody(self, route: Route | None, frame: Attached, edge: Port) -> None:
+    def _attached_to_nobody(
+        self, route: Route | None, frame: Attached, edge: Port, taken_back: Close | None
+    ) -> None:
         """The remote left before the edge answered: an edge that is not told waits for ever."""
         if route is None or route.edge is not edge or route.epoch != frame.epoch:
-            edge.send(Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, ""))
+            edge.send(taken_back or Detached(frame.tunnel, 0, frame.epoch, Reason.PEER_LEFT, ""))
 
     # -- forwarding
 
@@ -260,6 +269,7 @@ class Routes:
 
     def close(self, frame: Close, message: bytes, source: Port) -> None:
         """CLOSE from an end: the tunnel is over, or an attach is refused or taken back."""
+        source.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         if route is None:
             return
@@ -270,6 +280,7 @@ class Routes:
             far = route.edge if source is route.remote else route.remote
             if far is not None:
                 far.send(frame._replace(epoch=route.epoch))
+            self._end_candidates(route, frame)
             self._remove(route, frame.reason, frame.text)
 
     def _close_candidate(
@@ -278,12 +289,12 @@ class Routes:
         if source is candidate.edge:  # refused
             candidate.remote.outlet.push(message)
             self._recording.denied(candidate.remote, candidate.frame, frame)
-        elif source is candidate.remote:  # taken back
-            candidate.edge.outlet.push(message)
+        elif source is candidate.remote:
+            candidate.edge.take_back(frame)
         else:
             return
         self._drop_candidate(route, frame.epoch)
-        if route.remote is None and not route.candidates:
+        if route.remote is None and not route.candidates and route.is_owner(candidate):
             self._remove(route, frame.reason, frame.text)
         else:
             self.refused(frame, candidate.remote)
@@ -292,9 +303,9 @@ class Routes:
         """A remote is told no, or takes its attach back: its tunnel is over, and so is the route,
         if the edge has left it."""
         route = self._routes.get(frame.tunnel)
-        if route is None or route.candidates or route.edge is not None:
+        if route is None or route.candidates:
             return
-        if route.remote is remote:
+        if route.edge is None and route.remote is remote:
             self._remove(route, frame.reason, frame.text)
         else:
             self._tidy(route, frame.text)
@@ -311,10 +322,15 @@ class Routes:
         for port in (route.edge, route.remote):
             if port is not None:
                 port.send(close)
+        self._end_candidates(route, close)
+        self._remove(route, reason, text)
+
+    def _end_candidates(self, route: Route, close: Close) -> None:
+        """Who asks anew takes nothing of the older epoch; an edge that has ended a tunnel would
+        take one that is still fresh for a new one."""
         for epoch, candidate in route.candidates.items():
             for port in (candidate.edge, candidate.remote):
                 port.send(close._replace(epoch=epoch))
-        self._remove(route, reason, text)
 
     def lost(self, port: Port, text: str) -> None:
         """A link is gone: detach its tunnels, and tell the other ends to wait."""
@@ -349,6 +365,7 @@ class Routes:
         Returns the candidate that never reached an edge, because the thing is not there: its very
         ATTACH may be sent elsewhere.
         """
+        hop.answered(frame.tunnel, frame.epoch)
         route = self._routes.get(frame.tunnel)
         candidate = None if route is None else route.candidates.get(frame.epoch)
         if route is not None and candidate is not None:

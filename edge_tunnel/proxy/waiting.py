@@ -8,20 +8,25 @@ Pure: `now` (seconds, monotonic) is passed in.
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from edge_tunnel.protocol.frames import Attach, Close
 from edge_tunnel.proxy.port import Port
+from edge_tunnel.proxy.routes import HOP_SHARE
 from edge_tunnel.reasons import Reason
 
 __all__ = ["Waiting", "WaitingRoom"]
 
 MAX_WAITING: Final = 1024
-"""Attaches of one remote that may wait: the tunnels of one technician."""
+"""Attaches of one link that may wait: the tunnels of one technician. A hop has HOP_SHARE times as
+many."""
 
 GRACE: Final = 10.0
 """Seconds that a new tunnel waits for a thing whose link was just lost. Devices come back within a
 second or two; a technician who connects in between should not be told that there is none."""
+
+
+_Place: TypeAlias = tuple[Port, bytes, int]
 
 
 class Waiting(NamedTuple):
@@ -34,10 +39,14 @@ class Waiting(NamedTuple):
 
 
 class WaitingRoom:
-    """All of them, by thing; and by remote, because a tunnel's id may be known to strangers."""
+    """All of them, by thing; and by remote, because a tunnel's id may be known to strangers.
+
+    By a link one attach of a tunnel waits, the newest. By a hop they are of several links, and each
+    leaves by its own epoch: the other node says so for each that it takes back.
+    """
 
     def __init__(self) -> None:
-        self._by_thing: dict[str, dict[tuple[Port, bytes], Waiting]] = {}
+        self._by_thing: dict[str, dict[_Place, Waiting]] = {}
         self._lost_at: dict[str, float] = {}  # things lost within GRACE, in order of their loss
         self._node_gone_at = -math.inf
 
@@ -49,44 +58,54 @@ class WaitingRoom:
     ) -> Close | None:
         """Wait for the thing; or the refusal, if there is nothing to wait for.
 
+        A resume that finds no room is not refused, which would end its tunnel: it gets no answer,
+        and is asked again after some seconds.
+
         `looking`: the engine is asked for it; `looked` follows.
         """
         until = self._hope(frame.thing) if frame.fresh else math.inf
         until = max(until, now + GRACE) if looking else until
         if until < now:
             return _no_such_thing(frame)
-        self.leave(remote, frame.tunnel)
-        if len(remote.waiting) >= MAX_WAITING:
-            return Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, "")
-        remote.waiting[frame.tunnel] = frame.thing
+        place = _place(remote, frame.tunnel, frame.epoch)
+        known = remote.waiting.get(place[1:])
+        if known is not None:
+            self._leave(known, place)
+        if len(remote.waiting) >= MAX_WAITING * (HOP_SHARE if remote.is_hop else 1):
+            full = Close(frame.tunnel, 0, frame.epoch, Reason.TOO_MANY, "")
+            return full if frame.fresh else None
+        remote.waiting[place[1:]] = frame.thing
         waiting = Waiting(frame, message, remote, until)
-        self._by_thing.setdefault(frame.thing, {})[remote, frame.tunnel] = waiting
+        self._by_thing.setdefault(frame.thing, {})[place] = waiting
         return None
 
-    def leave(self, remote: Port, tunnel: bytes, epoch: float = math.inf) -> None:
-        """The attach was taken back, or a newer one takes its place.
+    def leave(self, remote: Port, tunnel: bytes, epoch: int) -> None:
+        """The attach of this epoch was taken back, or by a link a newer one takes its place.
 
-        `epoch`: one that is newer than that stays; what ends an older attach may come late.
+        One that is newer than that stays; what ends an older attach may come late.
         """
-        thing = remote.waiting.get(tunnel)
-        if thing is None or self._by_thing[thing][remote, tunnel].frame.epoch > epoch:
-            return
-        del remote.waiting[tunnel]
-        del self._by_thing[thing][remote, tunnel]
+        place = _place(remote, tunnel, epoch)
+        thing = remote.waiting.get(place[1:])
+        if thing is not None and self._by_thing[thing][place].frame.epoch <= epoch:
+            self._leave(thing, place)
+
+    def _leave(self, thing: str, place: _Place) -> None:
+        del place[0].waiting[place[1:]]
+        del self._by_thing[thing][place]
         if not self._by_thing[thing]:
             del self._by_thing[thing]
 
     def leave_all(self, remote: Port) -> None:
         """The remote's link is lost."""
-        for tunnel in list(remote.waiting):
-            self.leave(remote, tunnel)
+        for place, thing in list(remote.waiting.items()):
+            self._leave(thing, (remote, *place))
 
     def bound(self, thing: str) -> list[Waiting]:
         """The thing is here: whoever waited for it, in order; they wait no more."""
-        found = list(self._by_thing.pop(thing, {}).values())
-        for waiting in found:
-            del waiting.remote.waiting[waiting.frame.tunnel]
-        return found
+        found = self._by_thing.pop(thing, {})
+        for remote, tunnel, epoch in found:
+            del remote.waiting[tunnel, epoch]
+        return list(found.values())
 
     def looked(self, thing: str, now: float) -> list[tuple[Port, Attach, Close]]:
         """The engine was asked and knows no such thing: whoever waited for that alone waits no
@@ -94,7 +113,7 @@ class WaitingRoom:
         entries = self._by_thing.get(thing, {}).values() if self._hope(thing) < now else ()
         hopeless = [entry for entry in entries if entry.frame.fresh]
         for entry in hopeless:
-            self.leave(entry.remote, entry.frame.tunnel)
+            self.leave(entry.remote, entry.frame.tunnel, entry.frame.epoch)
         return [(each.remote, each.frame, _no_such_thing(each.frame)) for each in hopeless]
 
     def lost(self, thing: str, now: float) -> None:
@@ -114,13 +133,16 @@ class WaitingRoom:
 
     def expired(self, remote: Port, now: float) -> list[tuple[Attach, Close]]:
         """What has waited too long, for this remote, with its refusal; they wait no more."""
-        entries = [
-            self._by_thing[thing][remote, tunnel] for tunnel, thing in remote.waiting.items()
-        ]
+        places = [(thing, (remote, *place)) for place, thing in remote.waiting.items()]
+        entries = [self._by_thing[thing][place] for thing, place in places]
         late = [entry for entry in entries if entry.until < now]
         for entry in late:
-            self.leave(remote, entry.frame.tunnel)
+            self.leave(remote, entry.frame.tunnel, entry.frame.epoch)
         return [(entry.frame, _no_such_thing(entry.frame)) for entry in late]
+
+
+def _place(remote: Port, tunnel: bytes, epoch: int) -> _Place:
+    return remote, tunnel, epoch if remote.is_hop else 0
 
 
 def _no_such_thing(frame: Attach) -> Close:

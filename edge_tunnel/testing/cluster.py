@@ -73,6 +73,7 @@ class Cluster:
         self._authority = authority
         self._alwayson = alwayson
         self._serving: dict[str, set[trio.CancelScope]] = {}
+        self._frozen: set[str] = set()
         self._cut_next: dict[str, int] = {}
 
     def start(self, name: str = "node") -> Node:
@@ -80,6 +81,7 @@ class Cluster:
         if name in self.registry.views:
             self.registry.expire(name)  # a node that comes back revokes its old lease
         settings = NodeSettings(name=name, hops=HopSettings(key=KEY), alwayson=self._alwayson)
+        self._frozen.discard(name)
         view = self.registry.join(name)
         node = self.nodes[name] = Node(settings, self._authority(), view, self._hop_dial(name))
         self._serving[name] = set()
@@ -98,8 +100,12 @@ class Cluster:
         self._nursery.start_soon(self._expire, name, self.registry.views[name])
 
     def freeze(self, name: str = "node") -> None:
-        """As SIGSTOP, or a network that is gone: nothing is closed, nothing comes any more."""
+        """As SIGSTOP, or a network that is gone: nothing is closed, nothing comes any more.
+
+        Who connects now is not refused, and hears nothing either.
+        """
         del self.nodes[name]
+        self._frozen.add(name)
         for line in self._lines_of(name):
             line.stall()
         view = self.registry.views[name]
@@ -119,14 +125,16 @@ class Cluster:
     def _hop_dial(self, source: str) -> HopDial:
         @asynccontextmanager
         async def dial(target: str) -> AsyncIterator[Transport]:
-            await trio.lowlevel.checkpoint()
-            if target not in self.nodes:
-                raise LinkLost(f"cannot reach {target}: connection refused")
+            await self._reach(target)
             near, far = transport_pair(self._capacity, peers=(source, target))
             near.slow_down(self.delay)
-            hops = self.nodes[target].hops
-            assert hops is not None
-            self._nursery.start_soon(self._serve, target, partial(hops.take, far, None), near)
+
+            async def take() -> None:
+                hops = self.nodes[target].hops
+                assert hops is not None
+                await hops.take(far, None)
+
+            self._nursery.start_soon(self._serve, target, take, near)
             line = Line(f"hop://{target}", near)
             lines = self.hops.setdefault((source, target), [])
             lines.append(line)
@@ -148,9 +156,7 @@ class Cluster:
         @asynccontextmanager
         async def dial(url: str) -> AsyncIterator[Transport]:
             name = url.removeprefix("mem://")
-            await trio.lowlevel.checkpoint()
-            if name not in self.nodes:
-                raise LinkLost(f"cannot reach {name}: connection refused")
+            await self._reach(name)
             opened = self._over_websocket if self._websocket else self._over_messages
             async with opened(name, who, url) as (line, transport):
                 lines = self.links.setdefault(who, [])
@@ -168,7 +174,7 @@ class Cluster:
     ) -> AsyncIterator[tuple[Line, Transport]]:
         near, far = transport_pair(self._capacity, peers=(who, url))
         near.slow_down(self.delay)
-        self._nursery.start_soon(self._serve, name, partial(self.nodes[name].talk, far), near)
+        self._nursery.start_soon(self._serve, name, lambda: self.nodes[name].talk(far), near)
         try:
             yield Line(url, near), near
         finally:
@@ -181,8 +187,7 @@ class Cluster:
         near, far = wire_pair(self._capacity, self.delay)
         if who in self._cut_next:
             near.cut_after(self._cut_next.pop(who))
-        serve = partial(self.nodes[name].take, far, who)
-        self._nursery.start_soon(self._serve, name, serve, near)
+        self._nursery.start_soon(self._serve, name, lambda: self.nodes[name].take(far, who), near)
         async with open_client(near, host=name, path="/", peer=url, timeout=10) as transport:
             yield Line(url, near), transport
 
@@ -218,6 +223,11 @@ class Cluster:
         for line in list(self.links.get(who, ())):
             line.stall()
 
+    async def _reach(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if name not in self.nodes and name not in self._frozen:
+            raise LinkLost(f"cannot reach {name}: connection refused")
+
     async def _run(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Something of a node, until it is killed."""
         with trio.CancelScope() as scope:
@@ -227,7 +237,9 @@ class Cluster:
     async def _serve(
         self, name: str, serve: Callable[[], Awaitable[None]], near: WireStream | MemoryTransport
     ) -> None:
-        if name in self.nodes:
+        if name in self._frozen:
+            near.stall()
+        elif name in self.nodes:
             with trio.CancelScope() as scope:
                 self._serving[name].add(scope)
                 with suppress(LinkLost):  # as a node's listener does

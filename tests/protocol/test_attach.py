@@ -195,6 +195,39 @@ def test_the_node_may_take_a_pending_attach_back() -> None:
     assert list(remote.events()) == [AttachLost()]
 
 
+@pytest.mark.parametrize("lives", [False, True], ids=["never attached", "attached"])
+def test_sent_away_again_and_again(lives: bool) -> None:
+    """Who hears DETACHED to each ATTACH asks some times at once, and then each second; for good
+    nothing is lost by it."""
+    pair = Pair()
+    remote, outlet = pair.remote, Outlet()
+    now, epochs = 100.0, [0]
+    while now < 160:
+        remote.attach(outlet, now)
+        for frame in fetch(outlet):
+            assert isinstance(frame, Attach)
+            assert frame.epoch > epochs[-1], "never the same epoch twice"
+            epochs.append(frame.epoch)
+            if lives:
+                remote.receive(signed(pair), now)
+                fetch(outlet)
+        remote.receive(Detached(remote.id, 0, remote.epoch, Reason.PEER_LEFT, ""), now)
+        assert AttachLost() in list(remote.events()) or lives
+        now += 0.01
+    assert 60 <= len(epochs) < 80
+    remote.attach(outlet, now)
+    assert fetch(outlet) == []
+    assert remote.uses(outlet)
+    due = remote.deadline()
+    assert due is not None
+    assert now < due < now + 1.5
+    remote.tick(due)
+    (ask,) = fetch(outlet)
+    assert isinstance(ask, Attach)
+    remote.receive(signed(pair), due)
+    assert remote.attached
+
+
 def test_leaving_a_live_link_starts_the_clock() -> None:
     """Make-before-break whose new link dies: the tunnel does not wait for ever."""
     pair = Pair().connect()

@@ -10,7 +10,7 @@ import trio.testing
 
 from edge_tunnel.proxy.cluster import ClusterRegistry
 from edge_tunnel.proxy.directory import NodeInfo
-from edge_tunnel.proxy.etcd import EtcdClient, Watch
+from edge_tunnel.proxy.etcd import EtcdClient, Page, Watch
 from edge_tunnel.testing.etcd import Etcd, Member, open_etcd
 from tests.proxy.registries import Told, open_nodes, port
 
@@ -43,6 +43,33 @@ async def test_what_the_watch_has_not_brought_is_looked_up(etcd: Etcd, prefix: s
             ("looked", "größe/1"),
             ("looked", "größe"),
         ]
+
+
+async def test_an_answer_that_the_watch_has_overtaken(etcd: Etcd, prefix: str) -> None:
+    """The thing was bound when the engine was asked, and is not any more: it stays forgotten."""
+    async with open_nodes(etcd, prefix) as nodes:
+        a, b = await nodes.started("a", "b")
+        edge = port()
+        a.registry.bind("t", 1, edge)
+        await b.until_located("t", "a")
+        client, read, gate = b.registry._client, trio.Event(), trio.Event()
+        get = client.get
+
+        async def get_late(key: str) -> Page:
+            page = await get(key)
+            read.set()
+            await gate.wait()
+            return page
+
+        client.get = get_late  # type: ignore[method-assign]
+        b.registry.on_looked = partial(b.hear, "looked")
+        assert b.registry.look_up("t")
+        await read.wait()
+        a.registry.unbind("t", edge)
+        await b.until_located("t", None)
+        gate.set()
+        await b.until_heard("looked")
+        assert b.registry.locate("t") is None
 
 
 @pytest.mark.slow

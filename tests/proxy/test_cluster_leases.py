@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,7 +14,14 @@ import trio.testing
 
 from edge_tunnel.proxy.cluster import ClusterRegistry
 from edge_tunnel.proxy.directory import NodeInfo
-from edge_tunnel.proxy.etcd import EngineAway, EtcdClient
+from edge_tunnel.proxy.etcd import (
+    Changes,
+    EngineAway,
+    EngineError,
+    EtcdClient,
+    LeaseGone,
+    Watch,
+)
 from edge_tunnel.proxy.rows import Keys
 from edge_tunnel.testing.etcd import Etcd
 from tests.proxy.registries import open_nodes, port
@@ -175,3 +184,59 @@ async def test_wrong_guesses_are_written_row_by_row(
             second = [each["request_put"] for each in guesses[1]["request_txn"]["success"]]
             assert written == second
             nursery.cancel_scope.cancel()
+
+
+class HostileEngine(EtcdClient):
+    """Answers each of these calls at once with an error, or each watch with its end."""
+
+    def __init__(self, errors: dict[str, EngineError], *, watches_end: bool = False) -> None:
+        super().__init__([])
+        self.watches_end = watches_end
+        self.errors = errors
+        self.calls: Counter[str] = Counter()
+
+    async def call(self, path: str, body: dict[str, Any]) -> dict[str, object]:  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+        name = path.rpartition("/")[2]
+        self.calls[name] += 1
+        assert self.calls[name] < 1000, "it asks as fast as it is answered"
+        if name in self.errors:
+            raise self.errors[name]
+        return {"ID": "1", "TTL": "10", "result": {"TTL": "10"}, "header": {"revision": "7"}}
+
+    @asynccontextmanager
+    async def open_watch(self, prefix: str, revision: int) -> AsyncIterator[Watch]:  # noqa: ARG002
+        await self.call("/v3/watch", {})
+        yield cast("Watch", self)
+
+    async def receive(self) -> Changes:
+        if not self.watches_end:
+            await trio.sleep_forever()
+        raise EngineAway("the watch ended")
+
+
+@pytest.mark.parametrize("path", ["grant", "put"])
+async def test_an_engine_that_knows_no_lease(
+    autojump_clock: trio.testing.MockClock, path: str
+) -> None:
+    """Not even the one that it has just given: the node waits between its tries, and says so."""
+    told: list[str] = []
+    client = HostileEngine({path: LeaseGone("etcd at h:1: Not Found")})
+    registry = ClusterRegistry(
+        NodeInfo("n"), client, emit=lambda event, **data: told.append(f"{event} {data}")
+    )
+    with trio.move_on_after(100):
+        await registry.run()
+    assert 40 < client.calls["grant"] < 300
+    assert "engine_lost {'reason': 'etcd at h:1: Not Found'}" in told
+
+
+async def test_watches_that_end_as_they_begin(autojump_clock: trio.testing.MockClock) -> None:
+    """One that has brought nothing is opened again after a pause, as one that was refused."""
+    told: list[str] = []
+    client = HostileEngine({}, watches_end=True)
+    registry = ClusterRegistry(NodeInfo("n"), client, emit=lambda event, **_: told.append(event))
+    with trio.move_on_after(100):
+        await registry.run()
+    assert 40 < client.calls["watch"] < 300
+    assert "engine_lost" in told

@@ -196,6 +196,25 @@ async def test_candidate_waits_for_the_edges_word_across_a_hop(
         assert await edge.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
+async def test_a_thief_that_has_a_device(autojump_clock: trio.testing.MockClock) -> None:
+    """Its own device accepts whatever it likes: that is no word of the tunnel's device."""
+    async with cluster_of("a", "b", "c") as cluster:
+        edge, remote = await across(cluster)
+        accomplice, thief = await link(cluster, "a", "edge"), await link(cluster, "c", "remote")
+        await accomplice.say(Bind("u", 1))
+        assert await accomplice.hear() == Bound("u", 1)
+        await trio.sleep(0.1)
+        await thief.say(attach(2, thing="u"))
+        await trio.sleep(0.1)
+        await accomplice.say(attached(2))
+        assert isinstance(await accomplice.hear(), Detached)
+        await remote.say(Probe(TUNNEL, 0, 1, 6))
+        assert await edge.hear() == Probe(TUNNEL, 0, 1, 6)
+        await edge.say(Probe(TUNNEL, 0, 1, 5))
+        assert await remote.hear() == Probe(TUNNEL, 0, 1, 5)
+        assert await thief.silent()
+
+
 async def test_two_nodes_that_disagree_do_not_play_ping_pong(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -239,6 +258,58 @@ async def test_what_ends_an_older_attach_comes_late(
         await other.say(frame._replace(epoch=3))
         await trio.sleep(0.1)
         assert len(waiting) == 0
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+async def test_two_that_wait_at_the_things_node(
+    autojump_clock: trio.testing.MockClock, epoch: int
+) -> None:
+    """A thief at the owner's node, and so on the same hop, does not take the owner's place."""
+    async with cluster_of("a") as cluster:
+        other = await hop(cluster, "a")
+        await other.hear()
+        await other.say(attach(3, fresh=False), attach(epoch, fresh=False))
+        await trio.sleep(0.1)
+        edge = await bound(cluster, "a")
+        assert [await edge.hear(), await edge.hear()] == [
+            attach(3, fresh=False),
+            attach(epoch, fresh=False),
+        ]
+        assert len(cluster.nodes["a"].waiting) == 0
+
+
+@pytest.mark.parametrize("who", ["remote", "node"])
+async def test_who_waits_for_two_things_with_one_id(
+    autojump_clock: trio.testing.MockClock, who: str
+) -> None:
+    """Nonsense, and in the wrong order: the last of a place counts, and nothing is left behind."""
+    async with cluster_of("a") as cluster:
+        other = await hop(cluster, "a") if who == "node" else await link(cluster, "a", "remote")
+        if who == "node":
+            await other.hear()
+        for epoch, thing in ((3, "u"), (2, "v"), (2, "t")):
+            await other.say(attach(epoch, fresh=False, thing=thing))
+        await trio.sleep(0.1)
+        waiting = cluster.nodes["a"].waiting
+        assert len(waiting) == (2 if who == "node" else 1)
+        edge = await bound(cluster, "a")
+        assert await edge.hear() == attach(2, fresh=False)
+        await edge.say(Bind("u", 2), Bind("v", 3))
+        await trio.sleep(0.1)
+        assert len(waiting) == 0
+
+
+async def test_more_resumes_wait_than_there_is_room_for(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new tunnel is told so; a refusal would end one that lives, and so that one asks again."""
+    monkeypatch.setattr("edge_tunnel.proxy.waiting.MAX_WAITING", 1)
+    async with cluster_of("a") as cluster:
+        remote = await link(cluster, "a", "remote")
+        for number in range(3):
+            await remote.say(attach(2, fresh=False)._replace(tunnel=bytes([number]) * 16))
+        assert await remote.silent()
+        assert len(cluster.nodes["a"].waiting) == 1
 
 
 async def test_a_late_detached_leaves_what_stands(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
 
 import pytest
@@ -24,6 +25,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.outlet import Outlet
 from edge_tunnel.proxy import routes
+from edge_tunnel.proxy.port import Port
 from edge_tunnel.testing.transports import transport_pair
 from tests.proxy.peers import (
     TUNNEL,
@@ -247,6 +249,26 @@ async def test_a_remote_that_does_not_come_back(autojump_clock: trio.testing.Moc
         assert (node.links, len(node.routes)) == (1, 0)
         assert told[-1].event == "tunnel_closed"
         assert told[-1]["reason"] == "its remote did not come back within 240 s"
+
+
+async def test_a_link_that_is_gone_holds_no_memory(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its tunnel waits for minutes; what had not been sent to it does not, and was not little."""
+    before = _ports()
+    async with running() as (node, nursery):
+        edge, remote = await edge_and_remote(node, nursery)
+        await edge.say(*[Probe(TUNNEL, 0, 1, nonce) for nonce in range(10_000)])
+        remote.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        await trio.sleep(1)
+        assert (node.links, len(node.routes)) == (1, 1)
+        assert [each.role for each in _ports() if each not in before] == ["edge"]
+
+
+def _ports() -> list[Port]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Port)]
 
 
 async def keep_up(peer: Peer) -> None:

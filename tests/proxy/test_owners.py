@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -17,7 +18,8 @@ from edge_tunnel.protocol.frames import (
     Pong,
     Probe,
 )
-from tests.proxy.peers import TUNNEL, attach, attached, edge_and_remote, join, running
+from tests.proxy.peers import TUNNEL, attach, attached, edge_and_remote, hello, join, running
+from tests.proxy.rules import Rules
 
 
 async def test_frames_of_links_that_are_not_attached_are_dropped(
@@ -51,6 +53,51 @@ async def test_stolen_id_takes_nothing(autojump_clock: trio.testing.MockClock) -
         assert await remote.hear() == Probe(TUNNEL, 0, 1, 6)
 
 
+async def test_a_refusal_while_the_owner_is_away(autojump_clock: trio.testing.MockClock) -> None:
+    """What a thief asks for is refused; the tunnel waits for its owner as it did before."""
+    async with running() as (node, nursery):
+        told: list[str] = []
+        node.notices.call(lambda notice: told.append(notice.event))
+        edge, remote = await edge_and_remote(node, nursery)
+        remote.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        thief = await join(node, nursery, "remote")
+        await thief.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        assert isinstance(await thief.hear(), Close)
+        assert len(node.routes) == 1
+        assert "tunnel_closed" not in told
+
+
+async def test_an_owner_that_is_refused_after_it_was_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its device has given the tunnel up: it does not count any more, and a new one may be had."""
+    rules = Rules()
+    rules.allow("alice", max_tunnels=1)
+    rules.things["k"] = {"t"}
+    async with running(rules) as (node, nursery):
+        edge = await join(node, nursery, "edge")
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        for tunnel in (bytes(16), bytes(15) + b"1"):
+            ask = attach()._replace(tunnel=tunnel)
+            alice = await join(node, nursery, "remote", hello("remote", key="alice"))
+            await alice.say(ask)
+            assert await edge.hear() == ask
+            await edge.say(attached()._replace(tunnel=tunnel))
+            await alice.hear()
+            alice.transport.cut()
+            assert isinstance(await edge.hear(), Detached)
+            alice = await join(node, nursery, "remote", hello("remote", key="alice"))
+            await alice.say(ask._replace(epoch=2, fresh=False))
+            assert await edge.hear() == ask._replace(epoch=2, fresh=False)
+            await edge.say(Close(tunnel, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+            assert isinstance(await alice.hear(), Close)
+            assert len(node.routes) == 0
+
+
 async def test_a_refusal_that_comes_late_closes_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -80,6 +127,7 @@ async def test_thief_with_the_same_epoch_gets_nothing(
         await edge.hear()
         await thief.say(attach(2, fresh=False), attach(1, fresh=False), attach(0, fresh=False))
         assert await edge.silent()
+        assert isinstance(await thief.hear(), Detached)  # ask again: an owner does
         await thief.say(attach(3, fresh=False))  # a higher one goes to the edge, which refuses it
         await edge.hear()
         await edge.say(attached(2), Close(TUNNEL, 0, 3, Reason.UNKNOWN_TUNNEL, ""))
@@ -88,6 +136,47 @@ async def test_thief_with_the_same_epoch_gets_nothing(
         await edge.say(Data(TUNNEL, 1, 2, 0, b"for the owner"))
         assert await owner.hear() == Data(TUNNEL, 1, 2, 0, b"for the owner")
         assert await thief.silent()
+
+
+@pytest.mark.parametrize("answer", ["accepted", "refused"])
+async def test_an_answer_to_who_has_left(
+    autojump_clock: trio.testing.MockClock, answer: str
+) -> None:
+    """It is not that of the next one who asks with the same epoch: who did, the edge cannot say."""
+    async with running() as (node, nursery):
+        edge, _ = await edge_and_remote(node, nursery)
+        first, second = await join(node, nursery, "remote"), await join(node, nursery, "remote")
+        await first.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        first.transport.cut()
+        assert isinstance(await edge.hear(), Detached)
+        await second.say(attach(2, fresh=False))
+        assert isinstance(await second.hear(), Detached)
+        if answer == "accepted":
+            await edge.say(attached(2))
+            assert await edge.hear() == Detached(TUNNEL, 0, 2, Reason.PEER_LEFT, "")
+        else:
+            await edge.say(Close(TUNNEL, 0, 2, Reason.UNKNOWN_TUNNEL, ""))
+        assert await second.silent()
+        await second.say(attach(3, fresh=False))
+        assert await edge.hear() == attach(3, fresh=False)
+        await edge.say(attached(3))
+        assert await second.hear() == attached(3)
+
+
+async def test_a_thief_that_takes_back_what_the_owner_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The device has the tunnel with that very epoch, from another node: it drops the ATTACH as
+    late, and would take the CLOSE for its owner's."""
+    async with running() as (node, nursery):
+        edge, thief = await join(node, nursery, "edge"), await join(node, nursery, "remote")
+        await edge.say(Bind("t", 1))
+        assert await edge.hear() == Bound("t", 1)
+        await thief.say(attach(5, fresh=False), Close(TUNNEL, 0, 5, Reason.DONE, ""))
+        assert await edge.hear() == attach(5, fresh=False)
+        assert await edge.silent()
+        assert len(node.routes) == 0
 
 
 async def test_two_that_wait_with_one_id(autojump_clock: trio.testing.MockClock) -> None:
@@ -209,7 +298,9 @@ async def test_a_tunnel_that_is_closed_while_it_is_attached_again(
         assert await edge.hear() == Bound("t", 2)
         close = Close(TUNNEL, 0, 2, Reason.DONE, "")
         await remote.say(attach(2, fresh=False), close)
-        assert [await edge.hear(), await edge.hear()] == [attach(2, fresh=False), close]
+        assert await edge.hear() == attach(2, fresh=False)
+        await edge.say(attached(2))
+        assert await edge.hear() == close
         assert len(node.routes) == 0
 
 
@@ -221,8 +312,27 @@ async def test_a_remote_that_leaves_while_it_asks_anew(
         edge, remote = await edge_and_remote(node, nursery)
         close = Close(TUNNEL, 0, 2, Reason.DONE, "")
         await remote.say(attach(2, fresh=False), close)
-        heard = [await edge.hear() for _ in range(3)]
-        assert heard == [attach(2, fresh=False), close, close._replace(epoch=1)]
+        heard = [await edge.hear() for _ in range(2)]
+        assert heard == [attach(2, fresh=False), close._replace(epoch=1)]
+        await edge.say(attached(2))
+        assert await edge.hear() == close
+        assert len(node.routes) == 0
+
+
+async def test_an_edge_that_closes_while_the_remote_asks_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The remote takes nothing of the old epoch any more: its new attach is answered."""
+    async with running() as (node, nursery):
+        edge, old = await edge_and_remote(node, nursery)
+        new = await join(node, nursery, "remote")
+        await new.say(attach(2, fresh=False))
+        assert await edge.hear() == attach(2, fresh=False)
+        close = Close(TUNNEL, 0, 1, Reason.IDLE, "idle")
+        await edge.say(close)
+        assert await old.hear() == close
+        assert await new.hear() == close._replace(epoch=2)
+        assert await edge.hear() == close._replace(epoch=2)  # if it opens it, it ends it
         assert len(node.routes) == 0
 
 
