@@ -405,6 +405,9 @@ async def open_edge(
 ) -> AsyncIterator[Edge]:
     """Run an edge for the length of the block; it links, binds and serves in the background.
 
+    Whoever leaves the block, also by being cancelled, says goodbye (2 s at the most), and
+    remotes see their streams reset at once.
+
     Args:
       config: from `edge_tunnel.load_config`, or made by hand.
       services: more services, by name, beside those of `config.services`: a `Service`, or an async
@@ -435,7 +438,7 @@ async def open_edge(
         identity = Identity() if file is None else load_identity(file)
     async with open_plain_nursery() as nursery:
         edge = Edge(config, services or {}, make_dial, nursery, identity)
-        nursery.start_soon(edge.run)
+        nursery.start_soon(edge.run_until_left)
         nursery.start_soon(edge.watch_idle)
         try:
             yield edge

@@ -341,6 +341,9 @@ async def open_remote(
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
+    Whoever leaves the block, also by being cancelled, says goodbye (2 s at the most), and
+    what is still open is reset at the device.
+
     Args:
       urls: nodes, tried in order: ``wss://host[:port]``.
       key: the user's key.
@@ -386,7 +389,7 @@ async def open_remote(
     async with open_plain_nursery() as nursery:
         known = (known_things or KnownThings()) if encryption else None
         remote = Remote(settings, dial, resume_timeout, known, patient=patient)
-        nursery.start_soon(remote.run)
+        nursery.start_soon(remote.run_until_left)
         try:
             yield remote
         finally:
