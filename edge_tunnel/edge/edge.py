@@ -25,7 +25,7 @@ from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import ServiceTarget
 from edge_tunnel.edge.serving import Serving, about
 from edge_tunnel.edge.statistics import EdgeStatistics
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.errors import ConfigError, LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint, EndpointSettings
 from edge_tunnel.link.groups import open_plain_nursery
@@ -51,6 +51,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.listing import LISTS, offered
+from edge_tunnel.protocol.spec import is_name
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamOpened,
@@ -347,12 +348,12 @@ class Edge(Endpoint):
         A changed server, key or TLS setting makes a new link, and no stream is lost by that.
 
         Raises:
-          ConfigError: an address is none, or a certificate or key file cannot be used; then
-            nothing changes.
+          ConfigError: an address or a thing's name is none, or a certificate or key file cannot be
+            used; then nothing changes.
         """
-        changed = changes(self.config, config)
+        changed, settings = changes(self.config, config), _settings(config)
         if changed.needs_reconnect:
-            self.reconnect(_settings(config), self._make_dial(config))
+            self.reconnect(settings, self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
         self._reconfigured.set()
@@ -418,7 +419,8 @@ async def open_edge(
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
-      ConfigError: an address is none; a certificate, key or identity file cannot be used.
+      ConfigError: there is no server; an address or a thing's name is none; a certificate, key or
+        identity file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
 
@@ -448,6 +450,11 @@ async def open_edge(
 
 
 def _settings(config: EdgeConfig) -> EndpointSettings:
+    """Raises ConfigError for a name that no node takes: each link would end for it."""
+    for thing in config.things:
+        if not is_name(thing):
+            text = "cannot be the name of a thing: 1 to 256 characters that can be seen"
+            raise ConfigError(f"{thing[:64]!a} {text}")
     link = config.link
     return EndpointSettings(
         urls=config.urls(),

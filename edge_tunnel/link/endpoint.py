@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 import trio
 
 from edge_tunnel.config.source import printable
-from edge_tunnel.errors import LinkLost, LinkRefused, RemoteProtocolError
+from edge_tunnel.errors import ConfigError, LinkLost, LinkRefused, RemoteProtocolError
 from edge_tunnel.link.backoff import Backoff
 from edge_tunnel.link.batch import now
 from edge_tunnel.link.candidates import Candidates
@@ -104,6 +104,10 @@ class EndpointSettings:
 
     first_delay: float = 0.0
     """The first attempt waits a random part of this."""
+
+    def __post_init__(self) -> None:
+        if not self.urls:
+            raise ConfigError("there is no node to connect to: give an address")
 
     @property
     def tight(self) -> Rhythm:

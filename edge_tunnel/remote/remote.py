@@ -32,6 +32,7 @@ from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, TunnelFrame
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.identity import fingerprint_of
+from edge_tunnel.protocol.spec import is_name
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
     AttachLost,
@@ -127,6 +128,8 @@ class Remote(Endpoint):
         """
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
+            _check_name(thing, Reason.NO_SUCH_THING)
+            _check_name(service, Reason.SERVICE_NOT_ALLOWED)
             tunnel = self._new_tunnel(thing, service)
         settled = self._settled.get(tunnel.id)
         if settled is not None and not settled.is_set():  # None: it ended at once
@@ -368,7 +371,7 @@ async def open_remote(
         first link, give up, because a person waits.
 
     Raises:
-      ConfigError: an address is none, or a certificate file cannot be used.
+      ConfigError: there is no address, or one is none, or a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
       LinkLost: `retries` is used up; LinkHopeless, which is one: see `patient`.
     """
@@ -395,3 +398,10 @@ async def open_remote(
         finally:
             await remote.say_goodbye()
             nursery.cancel_scope.cancel()
+
+
+def _check_name(name: str, reason: Reason) -> None:
+    """The node would end the link for what cannot be one. Raises TunnelEnded."""
+    if not is_name(name):
+        text = f"{reason.text}: a name is 1 to 256 characters that can be seen, not {name[:64]!a}"
+        raise TunnelEnded(reason, text)
