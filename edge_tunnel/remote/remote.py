@@ -88,6 +88,7 @@ class Remote(Endpoint):
         self.known_things = known_things
         self._resume_timeout = resume_timeout
         self._patient = patient
+        self._left = False
         self._hopeless: dict[str, LinkHopeless] = {}  # by URL, of its last attempt
         self._by_name: dict[tuple[str, str], RemoteTunnel] = {}
         self._settled: dict[bytes, trio.Event] = {}
@@ -123,11 +124,14 @@ class Remote(Endpoint):
         returned without a checkpoint: each new connection asks for it.
 
         Raises:
-          TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
+          TunnelEnded: the thing is not there, the service is not allowed, this remote was closed,
+            ... (`reason` says).
           trio.TooSlowError: nothing answered within `timeout` seconds.
         """
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
+            if self._left:
+                raise TunnelEnded(Reason.PEER_LEFT, "the remote was closed")
             _check_name(thing, Reason.NO_SUCH_THING)
             _check_name(service, Reason.SERVICE_NOT_ALLOWED)
             tunnel = self._new_tunnel(thing, service)
@@ -319,6 +323,7 @@ class Remote(Endpoint):
 
     def leave(self) -> None:
         """Close all tunnels and say goodbye."""
+        self._left = True
         self.close_tunnels(Reason.PEER_LEFT, "the user left")
         if self.link is not None:
             self.link.end(Reason.SHUTTING_DOWN, "the user left")
