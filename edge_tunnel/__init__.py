@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from edge_tunnel.errors import (
         ConfigError,
         EdgeTunnelError,
+        LinkHopeless,
         LinkLost,
         LinkRefused,
         LocalProtocolError,
@@ -83,6 +84,7 @@ __all__ = [
     "HttpProxy",
     "Identity",
     "KnownThings",
+    "LinkHopeless",
     "LinkLost",
     "LinkRefused",
     "LinkSettings",
@@ -125,6 +127,7 @@ _PLACES: Final = {
     "HttpProxy": "config",
     "Identity": "protocol.identity",
     "KnownThings": "remote.known_things",
+    "LinkHopeless": "errors",
     "LinkLost": "errors",
     "LinkRefused": "errors",
     "LinkSettings": "config",

@@ -13,8 +13,8 @@ Drawn as a tree::
     └─ TunnelEnded              a tunnel is over, with the reason that both users see
         └─ StreamRefused            one stream was refused by the device
 
-Streams raise trio's own errors (``BrokenResourceError`` and so on) with one of these as
-``__cause__``, because programs are written against trio's stream contract.
+Streams raise trio's own errors (``BrokenResourceError`` and so on), because programs are written
+against trio's stream contract, with one of these as ``__cause__`` where a stream was reset.
 
 This module imports nothing of edge_tunnel but the leaf `edge_tunnel.reasons`.
 """

@@ -237,6 +237,8 @@ class Administration:
         if actor.role == "remote" and user not in ("", actor.name):
             raise NotAllowed("a ticket for somebody else: only administrators make these")
         user = user or (actor.name if actor.role == "remote" else "")
+        if not user:
+            raise BadKey("whose ticket? An administrator names the user (--user)")
         for what, name in (("user", user), ("thing", thing), ("service", service)):
             if problem := name_problem(name):
                 raise BadKey(f"the {what} {problem}")

@@ -78,7 +78,10 @@ def read_access(args: argparse.Namespace, *, web: bool = False) -> Access:
         urls = tuple(map(_websocket, urls))
     for url in urls:
         parse_url(url)
-    return Access(urls, Secret(_key(args)), _tls(args), http_proxy_for(args.http_proxy, urls))
+    needed = web or args.cert is None  # a certificate takes the place of a key, but not at the API
+    return Access(
+        urls, Secret(_key(args, needed=needed)), _tls(args), http_proxy_for(args.http_proxy, urls)
+    )
 
 
 def _tls(args: argparse.Namespace) -> TlsSettings:
@@ -99,7 +102,7 @@ def _websocket(url: str) -> str:
     return {"https": "wss", "http": "ws"}.get(scheme, scheme) + colon + rest
 
 
-def _key(args: argparse.Namespace) -> str:
+def _key(args: argparse.Namespace, *, needed: bool) -> str:
     if args.key_file is not None:
         return _demand_key(read_secret(Path(args.key_file), "key"), f"{args.key_file}: ")
     if args.key:
@@ -108,6 +111,8 @@ def _key(args: argparse.Namespace) -> str:
     variables = [TICKET_VARIABLE] if hasattr(args, "ticket") else []
     found = [given, *(os.environ.get(name, "").strip() for name in (*variables, KEY_VARIABLE))]
     key = next((each for each in found if each), None)
+    if key is None and not needed:
+        return ""
     if key is None:
         raise CommandFailed(Exit.USAGE, f"no key: set {KEY_VARIABLE} or give --key-file FILE")
     return _demand_key(key, "")

@@ -60,7 +60,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_verify(commands: Subparsers) -> None:
     text = "Check that a log is as it was written."
     parser = commands.add_parser("verify", help=text, description=text, epilog=_VERIFY)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="in any order; -: stdin")
+    text = "of one node, in any order; -: stdin"
+    parser.add_argument("files", nargs="+", metavar="FILE", help=text)
     parser.add_argument("--key-file", metavar="FILE", help="the key that the node seals it with")
     parser.add_argument("--expect-head", metavar="HASH", type=_hash, help=_EXPECT)
     parser.set_defaults(run=_verify)

@@ -52,11 +52,12 @@ _UNFIT: Final = (
 )
 
 _EPILOG: Final = """\
-a first tunnel, each line in a terminal of its own:
+a first tunnel, each command in a terminal of its own, with these variables in all of them:
   export EDGE_TUNNEL_DEV_KEY=choose-one EDGE_TUNNEL_KEY=choose-one
+  export EDGE_TUNNEL_PROXY=ws://127.0.0.1:9100
   edge-tunnel proxy --listen 127.0.0.1:9100
   edge-tunnel edge --config config.json            # with "appKey": "choose-one"
-  edge-tunnel connect device-7 ssh --proxy ws://127.0.0.1:9100 --local 2222
+  edge-tunnel connect device-7 ssh --local 2222
   ssh -p 2222 127.0.0.1
 
 what there is, in the whole cluster:

@@ -92,7 +92,8 @@ def build(built: Built, *, incomplete: bool) -> EdgeConfig | None:
     """The model, or None after errors. `incomplete`: say nothing of what may be missing because
     it could not be read."""
     servers, things, services = _servers(built), _things(built), _services(built)
-    app_key = built.values.get("app_key")
+    # a client certificate takes the place of a key
+    app_key = built.values.get("app_key", Secret("") if "tls.client_cert" in built.values else None)
     if not incomplete:
         _say_what_is_missing(built)
     if not servers or app_key is None:
@@ -115,7 +116,10 @@ def _say_what_is_missing(built: Built) -> None:
     if not built.section.lists.get("ws_servers"):
         built.complain(None, "ws_servers", "no server to connect to", _SAMPLE_SERVER)
     said = {*built.section.values, *built.section.wrong}
-    if "app_key" not in built.values and not said & {"app_key", "app_key_file"}:
+    if not {"app_key", "tls.client_cert"} & {*built.values} and not said & {
+        "app_key",
+        "app_key_file",
+    }:
         built.complain(None, "appKey", "no application key", _SAMPLE_KEY)
 
 

@@ -32,6 +32,7 @@ from edge_tunnel.config.special_kinds import (
     KeyFile,
     ProxyUser,
     ReadTimeout,
+    ServiceName,
     ThingName,
     UrlPath,
 )
@@ -196,7 +197,7 @@ _OWN = (
     _own("ping_interval", Duration(scale=1, low=0.1), "own.ping_interval"),
     _own("ping_timeout", Duration(scale=1, low=0.1), "own.ping_timeout"),
     _own("idle_ping_interval", Duration(scale=1, low=0.1), "link.idle_ping_interval"),
-    _service("name", Text()),
+    _service("name", ServiceName()),
     _service("host", Host()),
     _service("port", _PORT),
     _service("description", Text()),

@@ -264,7 +264,13 @@ _TABLE = Table(
                 "node_key",
             )
         ),
-        Rule(group="cluster", key="engine", kind=_Addresses(_Address()), target="cluster.engine"),
+        # with or without etcd:// in front, as --cluster has it
+        Rule(
+            group="cluster",
+            key="engine",
+            kind=_Addresses(_Address({"etcd": False})),
+            target="cluster.engine",
+        ),
         Rule(group="cluster", key="advertise", kind=_Address(), target="cluster.advertise"),
         Rule(group="cluster", key="hop_listen", kind=_Address(), target="cluster.hop_listen"),
         _rule("cluster", "drain_timeout", Duration(scale=1, low=0, high=3600)),

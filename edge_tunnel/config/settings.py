@@ -75,6 +75,8 @@ def _singles(config: EdgeConfig, origins: Mapping[str, Origin]) -> Iterator[Sett
         origin = origins.get(rule.target, DEFAULT)
         unset = value is None or value == ()
         if isinstance(value, Secret):
+            if not value.reveal() and origin is DEFAULT:  # a certificate takes its place
+                continue
             yield Setting(key=rule.path, value="***", origin=origin)
         elif not unset or origin is not DEFAULT:
             shown = "none" if unset and origin is DEFAULT else rule.kind.show(value)

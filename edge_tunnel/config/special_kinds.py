@@ -19,6 +19,7 @@ __all__ = [
     "KeyFile",
     "ProxyUser",
     "ReadTimeout",
+    "ServiceName",
     "ThingName",
     "UrlPath",
 ]
@@ -147,12 +148,35 @@ class ThingName(Text):
 
     def read(self, node: Node, warn: Say) -> str:
         name = scalars.text(node)
+        why_not = _why_no_name(name)
+        if why_not:
+            raise Unfit(why_not, "no node takes that: give it another name")
         if name.startswith("*"):
             warn(
                 "binds by identifier on a ThingWorx platform; here it is a name like any other",
                 f"connect to it as {shortened(name)}, or write the thing's name",
             )
         return name
+
+
+@dataclass(frozen=True)
+class ServiceName(Text):
+    """What remotes ask for. With an odd one the others are served all the same."""
+
+    def read(self, node: Node, warn: Say) -> str:
+        name = scalars.text(node)
+        why_not = _why_no_name(name)
+        if why_not:
+            warn(why_not, "nobody can ask for that: give it another name")
+        return name
+
+
+def _why_no_name(name: str) -> str:
+    """Why it cannot be on the wire (`is_name` in protocol/spec.py); empty if it can."""
+    hidden = next((each for each in name if not each.isprintable()), None)
+    if hidden is not None:
+        return f"holds a character that cannot be seen (U+{ord(hidden):04X})"
+    return "" if 0 < len(name) <= 256 else "must have 1 and at most 256 characters"
 
 
 @dataclass(frozen=True, kw_only=True)

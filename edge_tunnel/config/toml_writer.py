@@ -81,7 +81,7 @@ class _Writer:
         return value == default
 
     def _secret(self, rule: Rule, value: Secret, origin: Origin) -> Iterator[str]:
-        if origin.kind is OriginKind.SECRET_FILE:
+        if origin.kind is OriginKind.SECRET_FILE or not value.reveal():
             return
         if self._secrets:
             yield f"{rule.key} = {rule.kind.write(value)}{_comment(origin)}"

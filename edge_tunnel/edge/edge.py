@@ -25,7 +25,7 @@ from edge_tunnel.edge.offered import Offered
 from edge_tunnel.edge.services import ServiceTarget
 from edge_tunnel.edge.serving import Serving, about
 from edge_tunnel.edge.statistics import EdgeStatistics
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.errors import ConfigError, LinkLost, RemoteProtocolError
 from edge_tunnel.link.dialling import Dial, dial_websocket, parse_url
 from edge_tunnel.link.endpoint import Endpoint
 from edge_tunnel.link.groups import open_plain_nursery
@@ -52,6 +52,7 @@ from edge_tunnel.protocol.frames import (
 )
 from edge_tunnel.protocol.identity import Identity
 from edge_tunnel.protocol.listing import LISTS, offered
+from edge_tunnel.protocol.spec import is_name
 from edge_tunnel.protocol.tunnel import (
     Event,
     StreamOpened,
@@ -348,12 +349,12 @@ class Edge(Endpoint):
         A changed server, key or TLS setting makes a new link, and no stream is lost by that.
 
         Raises:
-          ConfigError: an address is none, or a certificate or key file cannot be used; then
-            nothing changes.
+          ConfigError: an address or a thing's name is none, or a certificate or key file cannot be
+            used; then nothing changes.
         """
-        changed = changes(self.config, config)
+        changed, settings = changes(self.config, config), _settings(config)
         if changed.needs_reconnect:
-            self.reconnect(_settings(config), self._make_dial(config))
+            self.reconnect(settings, self._make_dial(config))
         self._offered.configure(_listed(config))
         self.config, old = config, self.config
         self._reconfigured.set()
@@ -406,6 +407,9 @@ async def open_edge(
 ) -> AsyncIterator[Edge]:
     """Run an edge for the length of the block; it links, binds and serves in the background.
 
+    Whoever leaves the block, also by being cancelled, says goodbye (2 s at the most), and
+    remotes see their streams reset at once.
+
     Args:
       config: from `edge_tunnel.load_config`, or made by hand.
       services: more services, by name, beside those of `config.services`: a `Service`, or an async
@@ -416,7 +420,8 @@ async def open_edge(
       dial: how to open a connection, for tests; the network if left out.
 
     Raises:
-      ConfigError: an address is none; a certificate, key or identity file cannot be used.
+      ConfigError: there is no server; an address or a thing's name is none; a certificate, key or
+        identity file cannot be used.
       LinkLost: the configured number of retries was used up.
     """
 
@@ -436,7 +441,7 @@ async def open_edge(
         identity = Identity() if file is None else load_identity(file)
     async with open_plain_nursery() as nursery:
         edge = Edge(config, services or {}, make_dial, nursery, identity)
-        nursery.start_soon(edge.run)
+        nursery.start_soon(edge.run_until_left)
         nursery.start_soon(edge.watch_idle)
         try:
             yield edge
@@ -446,6 +451,11 @@ async def open_edge(
 
 
 def _settings(config: EdgeConfig) -> EndpointSettings:
+    """Raises ConfigError for a name that no node takes: each link would end for it."""
+    for thing in config.things:
+        if not is_name(thing):
+            text = "cannot be the name of a thing: 1 to 256 characters that can be seen"
+            raise ConfigError(f"{thing[:64]!a} {text}")
     link = config.link
     return EndpointSettings(
         urls=config.urls(),

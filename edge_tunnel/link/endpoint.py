@@ -110,6 +110,7 @@ class Endpoint:
         self._refusals: dict[str, str] = {}  # url -> what was said already since the last link
         self._noted = ""  # what the last node had to say to the user
         self._attempts = trio.CancelScope()  # dialling, and the waits in between
+        self._until_left = trio.CancelScope(shield=True)
         self._failures = 0  # in a row
         self._candidates = Candidates()
 
@@ -143,6 +144,12 @@ class Endpoint:
             nursery.start_soon(self._clock.run)
             await self._keep_linked()
             nursery.cancel_scope.cancel()
+
+    async def run_until_left(self) -> None:
+        """As `run`, but nothing else than `say_goodbye` ends it: who leaves because it is cancelled
+        is heard, too, and the far ends do not wait for it."""
+        with self._until_left:
+            await self.run()
 
     def reconnect(self, settings: EndpointSettings, dial: Dial) -> None:
         """From now on use these; the link of the moment, or the attempt, is left for a new one."""
@@ -429,6 +436,7 @@ class Endpoint:
             with trio.CancelScope(shield=True):  # bounded: a farewell has a deadline
                 await self.link.over.wait()
         self.notices.close()
+        self._until_left.cancel()
 
 
 def _decode(message: bytes, head: Head | None = None) -> Frame:

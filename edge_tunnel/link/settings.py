@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edge_tunnel.errors import ConfigError
 from edge_tunnel.protocol.keepalive import Rhythm
 
 __all__ = ["EndpointSettings"]
@@ -30,6 +31,10 @@ class EndpointSettings:
 
     first_delay: float = 0.0
     """The first attempt waits a random part of this."""
+
+    def __post_init__(self) -> None:
+        if not self.urls:
+            raise ConfigError("there is no node to connect to: give an address")
 
     @property
     def tight(self) -> Rhythm:

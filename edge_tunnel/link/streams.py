@@ -44,7 +44,8 @@ class TunnelStream(trio.abc.HalfCloseableStream):
     credit is given. A reader that does not come back therefore stops the sender after one window.
 
     Errors are trio's, with ours as ``__cause__``: a BrokenResourceError from `TunnelEnded` (the
-    tunnel is over) or `StreamRefused` (this stream was refused or reset), with the reason.
+    tunnel is over) or `StreamRefused` (this stream was refused or reset), with the reason. There is
+    no cause where nothing is wrong but that the far end reads no more, and somebody sends.
     """
 
     def __init__(self, stream: Stream) -> None:

@@ -26,7 +26,7 @@ import trio
 import trio_websocket
 
 from edge_tunnel.config.source import printable
-from edge_tunnel.errors import LinkLost, RemoteProtocolError
+from edge_tunnel.errors import LinkHopeless, LinkLost, RemoteProtocolError
 from edge_tunnel.link.express import Splitter, pack
 from edge_tunnel.link.groups import open_plain_nursery
 from edge_tunnel.link.masking import accelerate
@@ -48,6 +48,9 @@ __all__ = [
 _log = logging.getLogger("edge_tunnel.link")
 T = TypeVar("T")
 _Closable = TypeVar("_Closable", "WebSocketTransport", "PlainWebSocket")
+
+_SPEAKS_TLS: Final = b"this port speaks TLS"
+"""What a node's port for TLS answers to HTTP (proxy/tls.py)."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the closing handshake may take; a peer that is gone answers never."""
@@ -232,6 +235,10 @@ class Rejected(LinkLost):
         self.status = status
 
 
+class SpeaksTls(Rejected, LinkHopeless):
+    """A node's port for TLS was asked without."""
+
+
 @asynccontextmanager
 async def open_client(
     stream: trio.abc.Stream,
@@ -373,7 +380,8 @@ async def _connection_nursery(wire: SharedConnection) -> AsyncIterator[trio.Nurs
                 raise
             nursery.cancel_scope.cancel()
     except trio_websocket.ConnectionRejected as rejected:
-        raise Rejected(_rejection(rejected), rejected.status_code) from None
+        kind = SpeaksTls if (rejected.body or b"").startswith(_SPEAKS_TLS) else Rejected
+        raise kind(_rejection(rejected), rejected.status_code) from None
     except trio_websocket.HandshakeError as error:
         raise LinkLost(f"the WebSocket handshake failed: {error!r}") from None
     except Exception as error:

@@ -55,7 +55,17 @@ from edge_tunnel.protocol.listing import (
     TunnelRow,
 )
 
-__all__ = ["GROWING", "LACKING", "LONGEST", "MAX_NAMES", "MAX_NUMBER", "ROWS", "SPEC", "Check"]
+__all__ = [
+    "GROWING",
+    "LACKING",
+    "LONGEST",
+    "MAX_NAMES",
+    "MAX_NUMBER",
+    "ROWS",
+    "SPEC",
+    "Check",
+    "is_name",
+]
 
 MAX_NUMBER: Final = 2**63 - 1
 MAX_NAMES: Final = 64
@@ -76,12 +86,13 @@ def _text(value: object) -> bool:
     return type(value) is str and len(value) <= MAX_TEXT
 
 
-def _name(value: object) -> bool:
+def is_name(value: object) -> bool:
+    """Whether it can be the name of a thing or a service on the wire."""
     return type(value) is str and 0 < len(value) <= 256 and value.isprintable()
 
 
 def _names(value: object) -> bool:
-    return type(value) is tuple and len(value) <= MAX_NAMES and all(map(_name, value))
+    return type(value) is tuple and len(value) <= MAX_NAMES and all(map(is_name, value))
 
 
 def _id(value: object) -> bool:
@@ -120,8 +131,8 @@ def _service(value: object) -> bool:
     return (
         type(value) is tuple
         and len(value) == 3
-        and _name(value[0])
-        and _name(value[1])
+        and is_name(value[0])
+        and is_name(value[1])
         and _number(value[2])
         and value[2] <= 65_535
     )
@@ -170,7 +181,7 @@ def _missing(value: object) -> bool:
 
 
 def _one_missing(value: object) -> bool:
-    return type(value) is tuple and len(value) == 2 and _name(value[0]) and _text(value[1])
+    return type(value) is tuple and len(value) == 2 and is_name(value[0]) and _text(value[1])
 
 
 _COUNTS: Final[tuple[Check, ...]] = (_number, _number, _number)
@@ -179,15 +190,15 @@ ROWS: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     List.THINGS: (
         ThingRow,
         (
-            *(_name, _name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
+            *(is_name, is_name, _number, _flag, _number, _text, _names, _number, *_COUNTS),
             *(_fingerprint, _text),
         ),
     ),
     List.TUNNELS: (
         TunnelRow,
-        (_id, _number, _name, _name, _number, _text, _text, _text, _text, *_COUNTS),
+        (_id, _number, is_name, is_name, _number, _text, _text, _text, _text, *_COUNTS),
     ),
-    List.NODES: (NodeRow, (_name, _flag, _text, _text, _number, _flag, _number, *_COUNTS)),
+    List.NODES: (NodeRow, (is_name, _flag, _text, _text, _number, _flag, _number, *_COUNTS)),
 }
 
 _OF_TUNNEL: Final[tuple[Check, ...]] = (_id, _tunnel_itself, _number)
@@ -196,25 +207,25 @@ _OF_STREAM: Final[tuple[Check, ...]] = (_id, _stream, _number)
 SPEC: Final[dict[int, tuple[type[Any], tuple[Check, ...]]]] = {
     Kind.HELLO: (
         Hello,
-        (_number, _number, _name, _name, _text, _id, _number, _names, _number, _number),
+        (_number, _number, is_name, is_name, _text, _id, _number, _names, _number, _number),
     ),
-    Kind.WELCOME: (Welcome, (_number, _name, _name, _names, _text)),
+    Kind.WELCOME: (Welcome, (_number, is_name, is_name, _names, _text)),
     Kind.BYE: (Bye, (_number, _text, _number)),
     Kind.PING: (Ping, (_number,)),
     Kind.PONG: (Pong, (_number,)),
-    Kind.BIND: (Bind, (_name, _number)),
-    Kind.BOUND: (Bound, (_name, _number)),
-    Kind.UNBOUND: (Unbound, (_name, _number, _number, _text)),
-    Kind.UNBIND: (Unbind, (_name, _number)),
+    Kind.BIND: (Bind, (is_name, _number)),
+    Kind.BOUND: (Bound, (is_name, _number)),
+    Kind.UNBOUND: (Unbound, (is_name, _number, _number, _text)),
+    Kind.UNBIND: (Unbind, (is_name, _number)),
     Kind.DRAIN: (Drain, (_number, _text)),
-    Kind.JOIN: (Join, (_number, _number, _name, _name, _text, _number, _names)),
-    Kind.OFFER: (Offer, (_name, _names, _fingerprint)),
+    Kind.JOIN: (Join, (_number, _number, is_name, is_name, _text, _number, _names)),
+    Kind.OFFER: (Offer, (is_name, _names, _fingerprint)),
     Kind.ASK: (Ask, (_number, _number, _list, _text)),
     Kind.PAGE: (Page, (_number, _number, _list, _rows, _missing, _flag)),
-    Kind.SERVICES: (Services, (_name, _services)),
+    Kind.SERVICES: (Services, (is_name, _services)),
     Kind.ATTACH: (
         Attach,
-        (*_OF_TUNNEL, _name, _name, _flag, _proof, _number, _positions, _proof, _offer),
+        (*_OF_TUNNEL, is_name, is_name, _flag, _proof, _number, _positions, _proof, _offer),
     ),
     Kind.ATTACHED: (Attached, (*_OF_TUNNEL, _number, _number, _positions, _proof, _answer)),
     Kind.DETACHED: (Detached, (*_OF_TUNNEL, _number, _text)),

@@ -92,7 +92,7 @@ async def answer_http(
                 return bytes(visit.read)
             answer = _answer(request, why_not_ready(), origins)
             if act is not None and _is_for_api(request, origins):
-                answer = _response(408, f"no whole request within {timeout:g} s")
+                answer = _refusal(408, f"no whole request within {timeout:g} s")
                 question = await visit.question(request)
         if question is not None and act is not None:
             answer = await _act(act, question, _allowed(request, origins))
@@ -102,7 +102,7 @@ async def answer_http(
             tell("it speaks TLS (wss://) where none is spoken")
         answer = _response(status, "the head is too long" if status == 431 else _TEXT)
     except _TooLarge:
-        answer = _response(413, f"the body has more than {MAX_BODY} bytes")
+        answer = _refusal(413, f"the body has more than {MAX_BODY} bytes")
     except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
         answer = b""
     except BaseException:
@@ -233,6 +233,11 @@ async def _act(act: Act, question: ApiRequest, origin: str | None) -> bytes:
     later = (("Retry-After", str(answer.retry_after)),) if answer.retry_after else ()
     headers = (*page, *later, ("Cache-Control", "no-store"))
     return _rendered(answer.status, body, "application/json", headers)
+
+
+def _refusal(status: int, text: str) -> bytes:
+    """Of a request to the API that does not come so far: in its form."""
+    return _rendered(status, json.dumps({"error": text}).encode() + b"\n", "application/json")
 
 
 def _response(status: int, text: str, *, bodiless: bool = False) -> bytes:

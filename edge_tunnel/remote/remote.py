@@ -33,6 +33,7 @@ from edge_tunnel.protocol.attach import RemoteTunnel
 from edge_tunnel.protocol.frames import MAX_STREAMS, Grant, TunnelFrame
 from edge_tunnel.protocol.greeting import SEALED
 from edge_tunnel.protocol.identity import fingerprint_of
+from edge_tunnel.protocol.spec import is_name
 from edge_tunnel.protocol.tunnel import (
     RESUME_TIMEOUT,
     AttachLost,
@@ -88,6 +89,7 @@ class Remote(Endpoint):
         self.known_things = known_things
         self._resume_timeout = resume_timeout
         self._patient = patient
+        self._left = False
         self._hopeless: dict[str, LinkHopeless] = {}  # by URL, of its last attempt
         self._by_name: dict[tuple[str, str], RemoteTunnel] = {}
         self._settled: dict[bytes, trio.Event] = {}
@@ -123,11 +125,16 @@ class Remote(Endpoint):
         returned without a checkpoint: each new connection asks for it.
 
         Raises:
-          TunnelEnded: the thing is not there, the service is not allowed, ... (`reason` says).
+          TunnelEnded: the thing is not there, the service is not allowed, this remote was closed,
+            ... (`reason` says).
           trio.TooSlowError: nothing answered within `timeout` seconds.
         """
         tunnel = self._by_name.get((thing, service))
         if tunnel is None:
+            if self._left:
+                raise TunnelEnded(Reason.PEER_LEFT, "the remote was closed")
+            _check_name(thing, Reason.NO_SUCH_THING)
+            _check_name(service, Reason.SERVICE_NOT_ALLOWED)
             tunnel = self._new_tunnel(thing, service)
         settled = self._settled.get(tunnel.id)
         if settled is not None and not settled.is_set():  # None: it ended at once
@@ -317,6 +324,7 @@ class Remote(Endpoint):
 
     def leave(self) -> None:
         """Close all tunnels and say goodbye."""
+        self._left = True
         self.close_tunnels(Reason.PEER_LEFT, "the user left")
         if self.link is not None:
             self.link.end(Reason.SHUTTING_DOWN, "the user left")
@@ -342,6 +350,9 @@ async def open_remote(
 ) -> AsyncIterator[Remote]:
     """Run a remote for the length of the block; it links in the background.
 
+    Whoever leaves the block, also by being cancelled, says goodbye (2 s at the most), and
+    what is still open is reset at the device.
+
     Args:
       urls: nodes, tried in order: ``wss://host[:port]``.
       key: the user's key.
@@ -366,7 +377,7 @@ async def open_remote(
         first link, give up, because a person waits.
 
     Raises:
-      ConfigError: an address is none, or a certificate file cannot be used.
+      ConfigError: there is no address, or one is none, or a certificate file cannot be used.
       LinkRefused: a node does not accept the key or the version.
       LinkLost: `retries` is used up; LinkHopeless, which is one: see `patient`.
     """
@@ -387,9 +398,16 @@ async def open_remote(
     async with open_plain_nursery() as nursery:
         known = (known_things or KnownThings()) if encryption else None
         remote = Remote(settings, dial, resume_timeout, known, patient=patient)
-        nursery.start_soon(remote.run)
+        nursery.start_soon(remote.run_until_left)
         try:
             yield remote
         finally:
             await remote.say_goodbye()
             nursery.cancel_scope.cancel()
+
+
+def _check_name(name: str, reason: Reason) -> None:
+    """The node would end the link for what cannot be one. Raises TunnelEnded."""
+    if not is_name(name):
+        text = f"{reason.text}: a name is 1 to 256 characters that can be seen, not {name[:64]!a}"
+        raise TunnelEnded(reason, text)

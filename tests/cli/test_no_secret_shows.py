@@ -103,7 +103,7 @@ HOLDERS = [
     Pair(certificate="a", key="b", password=SECRET),
     ProxyConfig(dev_key=SECRET),
     edge_tunnel.EdgeConfig(servers=(), app_key=SECRET, things=()),
-    EndpointSettings(urls=(), key=KEY),
+    EndpointSettings(urls=("ws://h",), key=KEY),
 ]
 
 

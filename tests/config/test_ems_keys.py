@@ -135,6 +135,15 @@ def test_the_spellings_of_app_key(spelling: str, inspect: Inspect) -> None:
         ('"auto_bind": [{"name": "n"}, {"name": "n"}]', "binds a name again"),
         ('"auto_bind": [{}]', "has no name"),
         ('"auto_bind": "n"', "a list of objects"),
+        (
+            '"auto_bind": [{"name": "pump\u00a07"}]',
+            "holds a character that cannot be seen (U+00A0)",
+        ),
+        ('"auto_bind": [{"name": "' + "n" * 257 + '"}]', "at most 256 characters"),
+        (
+            '"edge_tunnel": {"services": [{"name": "a\u200b", "port": 1}]}',
+            "holds a character that cannot be seen (U+200B)",
+        ),
         ('"http_server": {"ssl ": true}', "blanks in the key"),
         ('"http_server": 5', "a group of keys"),
         ('"tunnel": {"idle_timeout": 300000}', "EMS never honoured"),

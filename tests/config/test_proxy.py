@@ -188,6 +188,14 @@ def test_audit_table_that_is_wrong(tmp_path: Path, table: str) -> None:
     assert any("audit" in finding.key for finding in found.findings)
 
 
+def test_an_engine_as_the_command_line_has_it(tmp_path: Path) -> None:
+    """What --cluster takes, the file takes, too."""
+    text = 'dev_key = "k"\n[cluster]\nengine = "etcd://e:1"\nnode_name = "a"\nadvertise = "a:1"\n'
+    cluster = load_proxy_config(saved(tmp_path, text)).cluster
+    assert cluster is not None
+    assert [(each.host, each.port) for each in cluster.engine] == [("e", 1)]
+
+
 def test_hops_are_taken_elsewhere_than_advertised(tmp_path: Path) -> None:
     """Behind a port forward; without the key a node listens where it says that it is."""
     text = 'dev_key = "k"\n[cluster]\nengine = "127.0.0.1:2379"\nnode_name = "a"\n'

@@ -37,7 +37,9 @@ GOOD = 'appKey = "k"\nws_servers = [{host = "h", port = 443}]\n'
 visible = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\x7f"), min_size=1
 ).filter(lambda text: text.strip() == text)
-names = visible.filter(lambda text: not text.startswith("*"))
+names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=256).filter(
+    lambda text: not text.startswith("*")
+)
 hosts = st.text(string.ascii_letters + string.digits + ".-", min_size=1) | st.just("::1")
 ports = st.integers(1, 65535)
 secrets = visible.filter(lambda text: not text.startswith("AES:")).map(Secret)

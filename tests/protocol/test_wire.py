@@ -22,7 +22,7 @@ _TYPES: dict[spec.Check, str] = {
     spec._number: "number",
     spec._flag: "flag",
     spec._text: "text",
-    spec._name: "name",
+    spec.is_name: "name",
     spec._names: "names",
     spec._id: "id",
     spec._proof: "proof",

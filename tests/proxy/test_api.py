@@ -247,6 +247,7 @@ async def test_a_listed_page_may_ask_from_a_browser(house: House) -> None:
         ("POST", "keys", b'{"role": "root", "name": "a"}', "role"),
         ("POST", "keys", b'{"role": "remote", "name": "a", "key": "short"}', "16 to 1024"),
         ("POST", "tickets", b'{"service": "s"}', "thing is missing"),
+        ("POST", "tickets", b'{"thing": "t", "service": "s"}', "whose ticket"),
         ("PUT", "policy", b'{"text": "", "expected": -1}', "whole number"),
         ("PUT", "policy", b'{"text": "", "expected": "0"}', "whole number"),
         ("PUT", "policy", b'{"text": "", "expected": true}', "whole number"),
@@ -272,7 +273,9 @@ async def test_bodies_are_bounded(house: House, size: int, chunked: bool) -> Non
         request = http("/api/v1/whoami", "GET", "Transfer-Encoding: chunked") + data
     else:
         request = http("/api/v1/whoami", body=body)
-    assert (await house.raw(request))[0] == (413 if size > MAX_BODY else 200)
+    status, answer = await house.raw(request)
+    assert status == (413 if size > MAX_BODY else 200)
+    assert ("error" in json.loads(answer.partition(b"\r\n\r\n")[2])) is (status == 413)
 
 
 async def test_whoever_is_slow_is_shown_out(
@@ -280,7 +283,8 @@ async def test_whoever_is_slow_is_shown_out(
 ) -> None:
     """A body that never comes has the deadline of the head; who leaves leaves nothing behind."""
     request = http("/api/v1/whoami", "GET", "Content-Length: 10")
-    assert (await house.raw(request))[0] == 408
+    status, answer = await house.raw(request)
+    assert status == 408 and "error" in json.loads(answer.partition(b"\r\n\r\n")[2])
     async with house.visit() as stream:
         await stream.send_all(request)
         await trio.testing.wait_all_tasks_blocked()

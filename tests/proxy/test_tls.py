@@ -285,7 +285,7 @@ async def test_a_bad_certificate_is_worse_than_none(site: Site) -> None:
 async def test_no_tls_where_it_is_spoken(site: Site, lines: Lines) -> None:
     """ws:// to a TLS port: the answer says what to write instead."""
     async with node(site.context()) as seen:
-        with pytest.raises(LinkLost, match=r"400 .*this port speaks TLS: write wss://"):
+        with pytest.raises(LinkHopeless, match=r"400 .*this port speaks TLS: write wss://"):
             await seen.greet(None, scheme="ws")
         await told(lines, "it speaks plain HTTP (ws://) where TLS is spoken")
 

@@ -145,3 +145,14 @@ async def test_after_the_first_link_nothing_is_hopeless(
                 await stream.send_all(b"x")
                 assert await stream.receive_some() == b"x"
                 assert dials == []
+
+
+async def test_a_remote_that_was_left_opens_nothing(
+    open_bench: OpenBench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A task that still has it hears so at once, and does not wait for a link that never comes."""
+    with trio.fail_after(1000):
+        async with open_bench() as bench:
+            remote = bench.remote
+        with trio.fail_after(1), pytest.raises(TunnelEnded, match="remote was closed"):
+            await remote.open_stream("device", "echo")
