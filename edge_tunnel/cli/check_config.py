@@ -18,7 +18,8 @@ from pathlib import Path
 from edge_tunnel.access.policy_reader import read_policy
 from edge_tunnel.cli.node_tls import tls_findings
 from edge_tunnel.config.booted import booted_findings
-from edge_tunnel.config.findings import Finding, Severity
+from edge_tunnel.config.files import decoded, is_there, read_bytes
+from edge_tunnel.config.findings import Finding, Findings, Severity
 from edge_tunnel.config.load import Inspection, inspect_config
 from edge_tunnel.config.proxy import inspect_proxy_config
 from edge_tunnel.config.report import report
@@ -31,7 +32,7 @@ OK, UNREADABLE, WRONG = 0, 65, 78
 _NAMES = ("config.json", "config.toml", "proxy.toml")
 """What is looked for in a directory."""
 
-_KEY = re.compile(r'^[ \t{]*\[{0,2}"?([A-Za-z_]+)', re.MULTILINE)
+_KEY = re.compile(r'^[ \t{\ufeff]*\[{0,2}"?([A-Za-z_]+)', re.MULTILINE)
 """What a line begins with, in TOML or JSON: enough to tell the kinds of files, also broken ones."""
 
 _OF_EDGES = {"ws_servers", "appKey", "auto_bind", "edge_tunnel"}
@@ -93,10 +94,10 @@ def write(text: str) -> None:
 
 
 def _check(path: Path) -> Iterator[Checked]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         yield _checked(path)
         return
-    found = [path / name for name in _NAMES if (path / name).is_file()]
+    found = [path / name for name in _NAMES if is_there(path / name)]
     for file in found:
         yield _checked(file, copies=True)
     if not found:
@@ -113,24 +114,23 @@ def _check(path: Path) -> Iterator[Checked]:
 
 
 def _checked(path: Path, *, copies: bool = False) -> Checked:
-    kind = _kind(path)
+    data = read_bytes(path, Findings())  # once: a pipe has no second time
+    text = "" if data is None else decoded(data, Findings())
+    kind = _kind(path, text)
     if kind == "node":
-        found = inspect_proxy_config(path)
+        found = inspect_proxy_config(path, data=data)
         files = () if found.config is None else tls_findings(found.config, str(path))
         return Checked(str(path), (*found.findings, *files))
     if kind == "policy":
-        return Checked(str(path), read_policy(path.read_text("utf-8"), str(path)).findings)
-    inspection = inspect_config(path)
+        return Checked(str(path), read_policy(text, str(path)).findings)
+    inspection = inspect_config(path, data=data)
     beside = _copies(path, inspection) if copies else ()
     return Checked(str(path), (*beside, *inspection.findings), inspection.settings)
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Path, text: str) -> str:
     """Whose file it is, by what it holds, else by its name: the edge's if nothing speaks."""
-    try:
-        keys = set(_KEY.findall(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError):
-        keys = set()
+    keys = set(_KEY.findall(text))
     if keys & _OF_EDGES:
         return "edge"
     if keys >= _OF_POLICIES:

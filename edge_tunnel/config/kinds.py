@@ -65,7 +65,7 @@ class Whole:
         value = scalars.number(node, warn)
         if value == self.none_at:
             return None
-        _check(value, self.low, self.high, self.unit)
+        _check(value, Decimal(self.low), Decimal(self.high), self.unit)
         if value != value.to_integral_value():
             raise Unfit("must be a whole number", "remove the fraction")
         return int(value)
@@ -90,7 +90,7 @@ class Duration:
         value = scalars.number(node, warn)
         if value == self.none_at:
             return None
-        low, high = int(self.low * self.scale), int(self.high * self.scale)
+        low, high = self._in_file(self.low), self._in_file(self.high)
         unit = "ms" if self.scale == 1000 else "s"
         meant = value * 1000 if unit == "ms" else value / 1000
         _check(value, low, high, unit, meant if low <= meant <= high else None)
@@ -99,7 +99,10 @@ class Duration:
     def write(self, value: float | None) -> str:
         if value is None:
             return str(self.none_at)
-        return format((Decimal(repr(value)) * self.scale).normalize(), "f")
+        return f"{self._in_file(value):f}"
+
+    def _in_file(self, seconds: float) -> Decimal:
+        return (Decimal(repr(seconds)) * self.scale).normalize()
 
     def show(self, value: float | None) -> str:
         return "never" if value is None else f"{value:g} s"
@@ -188,10 +191,12 @@ class Anything:
         return ""
 
 
-def _check(value: Decimal, low: int, high: int, unit: str, meant: Decimal | None = None) -> None:
+def _check(
+    value: Decimal, low: Decimal, high: Decimal, unit: str, meant: Decimal | None = None
+) -> None:
     if low <= value <= high:
         return
     hint = "correct the number"
     if meant is not None:
         hint = f"the unit is {unit}: did you mean {meant.normalize():f}?"
-    raise Unfit(f"{value:.20g} is out of range: {low} to {high} {unit}".rstrip(), hint)
+    raise Unfit(f"{value:.20g} is out of range: {low:f} to {high:f} {unit}".rstrip(), hint)

@@ -75,13 +75,16 @@ def inspect_config(
     *,
     environ: Mapping[str, str] = os.environ,
     secrets_needed: bool = True,
+    data: bytes | None = None,
 ) -> Inspection:
     """Like `load_config`, but gives what is wrong instead of raising it.
+
+    `data`: what is in the file, where it has been read already.
 
     Without `secrets_needed` a missing or encrypted secret is a warning, and `config` has an empty
     one: for tools that handle the files of other machines.
     """
-    opened = open_file(path, EMS)
+    opened = open_file(path, EMS, data)
     findings, source = opened.findings, opened.source
     if opened.section is None:
         return Inspection(None, findings.finish(source))
@@ -109,11 +112,11 @@ class Opened:
     """Something could not be read: what is missing may have been there."""
 
 
-def open_file(path: str | os.PathLike[str], table: Table) -> Opened:
-    """Read any file of ours against its table of keys."""
+def open_file(path: str | os.PathLike[str], table: Table, data: bytes | None = None) -> Opened:
+    """Read any file of ours against its table of keys. `data`: what is in it, if that is known."""
     findings = Findings()
     file = Path(path)
-    data = read_bytes(file, findings)
+    data = read_bytes(file, findings) if data is None else data
     text = "" if data is None else decoded(data, findings)
     source = Source(file, text)
     if findings.failed:

@@ -314,10 +314,16 @@ def load_proxy_config(
 
 
 def inspect_proxy_config(
-    path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    data: bytes | None = None,
 ) -> ProxyInspection:
-    """Like `load_proxy_config`, but gives what is wrong, and what is odd, instead of raising."""
-    opened = open_file(path, _TABLE)
+    """Like `load_proxy_config`, but gives what is wrong, and what is odd, instead of raising.
+
+    `data`: what is in the file, where it has been read already.
+    """
+    opened = open_file(path, _TABLE, data)
     findings, section = opened.findings, opened.section
     config = None
     if section is not None:

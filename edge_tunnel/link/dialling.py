@@ -14,6 +14,7 @@ import trio
 from edge_tunnel.config.model import HttpProxy, TlsSettings
 from edge_tunnel.errors import ConfigError, LinkLost
 from edge_tunnel.link.http_connect import connect_through
+from edge_tunnel.link.keepalive import keep_alive
 from edge_tunnel.link.oserrors import in_words
 from edge_tunnel.link.tls import ClientTls
 from edge_tunnel.link.transport import PlainTransport, Transport
@@ -174,10 +175,19 @@ class _Dialler:
 
     @asynccontextmanager
     async def _open_plain(
-        self, address: Address, path: str, peer: str, headers: Mapping[str, str]
+        self,
+        address: Address,
+        path: str,
+        peer: str,
+        headers: Mapping[str, str],
+        *,
+        pinged: bool = True,
     ) -> AsyncIterator[PlainTransport]:
+        stream = await open_connection(address, self._timeout, self._tls, self._proxy)
+        if not pinged:
+            keep_alive(stream)
         async with open_plain(
-            await open_connection(address, self._timeout, self._tls, self._proxy),
+            stream,
             host=address.host_header,
             path=path,
             peer=peer,
@@ -191,7 +201,8 @@ class _Dialler:
         def beside(
             path: str, headers: Mapping[str, str]
         ) -> AbstractAsyncContextManager[PlainTransport]:
-            return self._open_plain(address, path, f"{address.host_header}{path}", headers)
+            peer = f"{address.host_header}{path}"
+            return self._open_plain(address, path, peer, headers, pinged=False)
 
         return beside
 

@@ -214,6 +214,11 @@ class TunnelStream(trio.abc.HalfCloseableStream):
         while self.core.outgoing.state in (SendState.OPEN, SendState.ENDING, SendState.STOPPED):
             await self._changed_out.park()
 
+    async def wait_reset(self) -> None:
+        """Wait until the stream is reset, by whichever end; for ever if it never is."""
+        while self.core.reason is None:
+            await self._changed_out.park()
+
     def abort(self, reason: Reason = Reason.RESET, text: str = "") -> None:
         """End the stream as an RST ends a connection: both users see an error."""
         self._closed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 import shutil
 import stat
@@ -177,6 +178,7 @@ def test_a_directory_with_a_node_file_and_one_without_any(
         ("rights.toml", "format = 1\n[[allow]]\nusres = ['a']", 78, "allow[0].usres"),
         ("proxy-of-7.toml", "[[auto_bind]]\nname = 'd'", 78, "no server to connect to"),
         ("x.json", '{"listen": 1}', 78, "must be"),
+        ("bom.toml", "\ufefflisten = 'x'\ndev_key = 'k'", 78, "must be an address with a port"),
     ],
 )
 def test_a_file_is_known_by_what_it_holds(
@@ -185,6 +187,28 @@ def test_a_file_is_known_by_what_it_holds(
     """A node's and a policy's file may have any name; neither is taken for a device's."""
     assert run("check-config", str(saved(tmp_path / name, text))) == code
     assert shown in capsys.readouterr().out
+
+
+def test_a_file_is_read_once() -> None:
+    """A pipe, as the shell's <(...) is one, has no second time."""
+    taken, given = os.pipe()
+    with os.fdopen(taken), os.fdopen(given, "w") as end:
+        end.write(PERFECT)
+        end.close()
+        assert run("check-config", "--strict", f"/dev/fd/{taken}") == 0
+
+
+def test_what_has_no_end_and_what_is_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither takes all memory, or is a bug of ours."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, limits[1]))
+    try:
+        assert run("check-config", "/dev/zero") == 65
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert "is larger than" in capsys.readouterr().out
+    assert run("check-config", "n" * 300) == 65
+    assert "cannot be read: File name too long" in capsys.readouterr().out
 
 
 # -- convert-config ------------------------------------------------------------------------------

@@ -148,6 +148,9 @@ def test_the_spellings_of_app_key(spelling: str, inspect: Inspect) -> None:
         ('"http_server": 5', "a group of keys"),
         ('"tunnel": {"idle_timeout": 300000}', "EMS never honoured"),
         ('"edge_tunnel": {"services": [{"name": "a"}]}', "has no port"),
+        ('"edge_tunnel": {"ping_interval": 0}', "0 is out of range: 0.1 to 86400 s"),
+        ('"edge_tunnel": {"idle_ping_interval": 0.05}', "0.05 is out of range: 0.1 to 86400 s"),
+        ('"ws_connection": {"ping_rate": 99}', "99 is out of range: 100 to 86400000 ms"),
         ('"edge_tunnel": {"ping_interval": 2}, "ws_connection": {"ping_rate": 9000}', "wins"),
         (
             '"edge_tunnel": {"services": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}',

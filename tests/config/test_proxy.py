@@ -114,6 +114,7 @@ def test_the_key_from_a_file_or_from_outside(tmp_path: Path) -> None:
         ('lisen = "a:1"', "did you mean listen?"),
         ("[limits]\nmax_link = 1", "did you mean max_links?"),
         ("[limits]\nmax_links = 0", "out of range"),
+        ("[limits]\nhandshake_timeout = 0", "0 is out of range: 0.1 to 600 s"),
         ("[limits]\nhandshake_timeout = 10000", "did you mean 10?"),
         ('[limits]\nmax_silence = "x"', "must be a number"),
         ("limits = 3", "a group of keys"),

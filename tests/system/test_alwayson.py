@@ -104,6 +104,30 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             nursery.cancel_scope.cancel()
 
 
+TIMERS = Path("/proc/net/tcp")
+
+
+def kept_alive(port: int) -> tuple[int, int]:
+    """How many ends of connections to this port there are, and at how many the kernel asks (while
+    no other timer of the connection runs)."""
+    rows = [line.split() for line in TIMERS.read_text().splitlines()[1:]]
+    ends = [row for row in rows if f":{port:04X}" in row[1] + row[2] and row[3] == "01"]
+    return len(ends), sum(row[5].startswith("02") for row in ends)
+
+
+@pytest.mark.skipif(not TIMERS.exists(), reason="Linux alone shows timers")
+async def test_nobody_waits_for_an_end_that_is_gone(tmp_path: Path) -> None:
+    """A tunnel's socket has no pings: at both of its ends the kernel asks, and at no link."""
+    async with (
+        stage(tmp_path) as there,
+        await there.remote.open_stream(THING, "held") as stream,
+    ):
+        assert await stream.receive_some() == b"word"
+        links = 6  # both ends of a remote's, of the main socket, and of the tunnel's
+        while kept_alive(there.site.port) != (links, 2):  # noqa: ASYNC110 - the kernel calls nobody
+            await trio.sleep(0.02)
+
+
 async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     data = bytearray()
     async for part in stream:

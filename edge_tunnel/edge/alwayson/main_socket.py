@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
@@ -85,11 +85,11 @@ class MainSocket:
         try:
             with self._scope:
                 async with open_plain_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._until_lost, self._write)
+                    nursery.start_soon(self._until_lost, self._read)
                     await self._authenticate()
                     serve(nursery)
-                    nursery.start_soon(self._keep_alive)
+                    nursery.start_soon(self._until_lost, self._keep_alive)
             raise LinkLost(self._problem)
         finally:
             self._queue.close()
@@ -97,9 +97,17 @@ class MainSocket:
                 waiting.close()
 
     def end(self, problem: str) -> None:
-        """Let `run` raise LinkLost with this."""
-        self._problem = problem
+        """Let `run` raise LinkLost with this; the first problem counts."""
+        self._problem = self._problem or problem
         self._scope.cancel()
+
+    async def _until_lost(self, task: Callable[[], Awaitable[None]]) -> None:
+        """A server may refuse and close at once, and a cut is met by who reads and who writes: that
+        is one end, and no group of errors."""
+        try:
+            await task()
+        except LinkLost as error:
+            self.end(str(error))
 
     # -- what the device says
 

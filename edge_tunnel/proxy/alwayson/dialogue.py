@@ -36,6 +36,7 @@ from edge_tunnel.alwayson.multipart import Assembly, encode_parts
 from edge_tunnel.alwayson.reading import AlwaysOnError
 from edge_tunnel.alwayson.tunnels import CommandFromEdge, service, tunnel_request
 from edge_tunnel.alwayson.values import BaseType, Field, InfoTable
+from edge_tunnel.config.source import printable
 
 __all__ = [
     "MAX_OUTGOING",
@@ -68,6 +69,9 @@ _TABLES: Final = {
 """Services whose answer is to be a table: nothing is subscribed to."""
 
 _NAMES_IN_REASON: Final = 5
+_LONGEST_NAME: Final = 256
+"""Characters of each: those that a thing's name may have. What is none may have a million."""
+
 _REQUESTS: Final = (Method.GET, Method.PUT, Method.POST, Method.DELETE)
 
 
@@ -237,7 +241,7 @@ class Dialogue:
             self._bindings.remove(binding)
             if binding.refused and not binding.taken:
                 names = list(binding.refused)[:_NAMES_IN_REASON]
-                reason = "; ".join(f"{name}: {binding.refused[name]}" for name in names)
+                reason = "; ".join(f"{_shown(name)}: {binding.refused[name]}" for name in names)
                 self._say(binding.asked.answer(Response(Status.FORBIDDEN, reason)))
             else:
                 self._say(binding.asked.answer(SUCCESS))
@@ -270,6 +274,10 @@ class Dialogue:
         part = self.outgoing.popleft()
         self.waiting -= len(part)
         return part
+
+
+def _shown(name: str) -> str:
+    return printable(name[:_LONGEST_NAME])
 
 
 def _same(one: str, other: str) -> bool:

@@ -11,8 +11,7 @@ import trio
 
 from edge_tunnel.access.rights import PeerCertificate
 from edge_tunnel.config.alwayson import AlwaysOnSettings
-from edge_tunnel.link.eager import EagerStream
-from edge_tunnel.link.secured import Secured
+from edge_tunnel.link.keepalive import keep_alive, socket_of
 from edge_tunnel.link.transport import Transport
 from edge_tunnel.proxy.alwayson.front import AlwaysOn
 from edge_tunnel.proxy.alwayson.host import Host
@@ -25,7 +24,7 @@ from edge_tunnel.proxy.strangers import Stranger
 if TYPE_CHECKING:
     from edge_tunnel.proxy.node import Node
 
-__all__ = ["AlwaysOnDoor", "socket_of"]
+__all__ = ["AlwaysOnDoor"]
 
 _TURNS: Final = 100
 _TURN: Final = 0.005
@@ -91,6 +90,8 @@ class AlwaysOnDoor:
         """Serve a device's connection, to its end; `stream` is closed then."""
         upgrade = read_upgrade(head)
         assert upgrade is not None
+        if upgrade.tid is not None:
+            keep_alive(stream)
         visitor = Visitor(
             stream=stream,
             head=head,
@@ -120,10 +121,3 @@ class AlwaysOnDoor:
         route = self._node.routes.get(tunnel)
         known = route is not None and route.permit is not None
         return route.permit.principal.name if known else "edge_tunnel"  # type: ignore[union-attr]
-
-
-def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
-    """What the kernel knows of a connection; None in tests, which have none."""
-    if isinstance(stream, Secured):
-        stream = stream.transport_stream
-    return stream.socket if isinstance(stream, (trio.SocketStream, EagerStream)) else None

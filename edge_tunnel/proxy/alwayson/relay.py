@@ -82,6 +82,7 @@ class Relay:
                 nursery.start_soon(self._from_device)
                 nursery.start_soon(self._to_device)
                 nursery.start_soon(self._hear)
+                nursery.start_soon(self._until_reset)
         await self._close_socket()
         if self._complete:
             await self._finish()
@@ -161,6 +162,11 @@ class Relay:
             return
         self._all_came = True
         await self._linger()
+
+    async def _until_reset(self) -> None:
+        """Also while the device takes nothing, and nothing comes from it."""
+        await self._stream.wait_reset()
+        self._scope.cancel()
 
     async def _linger(self) -> None:
         """The remote has sent all. One that reads no more either needs nothing from here."""

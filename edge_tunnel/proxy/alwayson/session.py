@@ -269,8 +269,11 @@ class Session:
         self._send(Bind(name, self._epoch))
 
     def _unbind(self, name: str) -> None:
+        epoch = self._asked.pop(name, None) or self.things.get(name)
+        if epoch is not None:
+            self._send(Unbind(name, epoch))
+        self._dialogue.bound(name)  # if that was asked and is not decided: nobody wants it any more
         if name in self.things:
-            self._send(Unbind(name, self.things[name]))
             self._lost(name)
 
     def _on_command(self, event: Commanded) -> None:

@@ -36,7 +36,10 @@ _READ: Final = 64 * 1024
 """Bytes of one read: some messages of bulk."""
 
 _TURN: Final = 64
-"""Messages of a device before others have a turn, as of a link."""
+"""Messages of a device, or parts of one, before others have a turn, as of a link."""
+
+_MOST_PARTS: Final = 1024
+"""Pieces of a message that are kept apart: each takes more memory than the byte that is in it."""
 
 _ANSWER: Final = 10.0
 """Seconds that the answer to a ping may take; by then the device has given up (both SDKs)."""
@@ -92,13 +95,13 @@ class DeviceSocket:
         while True:
             for event in self._events:
                 message = await self._take(event)
+                await self._let_others()
                 if message is not None:
-                    await self._let_others()
                     return message
             await self._read()
 
     async def _let_others(self) -> None:
-        """One read may hold ten thousand of the smallest messages."""
+        """One read may hold ten thousand of the smallest messages, parts of one, or pongs."""
         self._taken += 1
         if self._taken % _TURN == 0:
             await trio.lowlevel.checkpoint()
@@ -135,10 +138,13 @@ class DeviceSocket:
         if self._size > self._most:
             await self.close(CloseReason.MESSAGE_TOO_BIG, f"the limit is {self._most} bytes")
             raise SocketEnded(f"the device sent a message of more than {self._most} bytes")
-        if not event.message_finished:
+        if not event.message_finished and len(self._parts) < _MOST_PARTS:
             return None
         empty: str | bytes = "" if isinstance(event, TextMessage) else b""
         message = empty.join(self._parts)  # type: ignore[arg-type]  # all of one kind
+        if not event.message_finished:
+            self._parts = [message]
+            return None
         self._parts, self._size = [], 0
         return message
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import trio
 import trio.testing
+from wsproto.events import BytesMessage
 
 from edge_tunnel.access.rights import Denial, DevelopmentKey, Principal
 from edge_tunnel.alwayson.messages import (
@@ -17,6 +18,7 @@ from edge_tunnel.alwayson.messages import (
     KeepAlive,
     Method,
     Request,
+    Unbind,
     auth,
 )
 from edge_tunnel.alwayson.messages import (
@@ -231,6 +233,32 @@ async def test_what_the_key_may_not_bind(autojump_clock: trio.testing.MockClock)
         assert [thing for thing, _ in cluster.nodes["node"].registry.things()] == ["mine"]
         assert (await device.ask(Bind(()))).ok
         assert not (await device.ask(Bind(("\n",)))).ok
+
+
+async def test_what_is_no_name(autojump_clock: trio.testing.MockClock) -> None:
+    """The answer quotes no more of it than a message has room for."""
+    async with open_stage() as (stage, _):
+        device = await logged_in(stage, THING)
+        for names in (("x" * 1_048_540,), ("\x1b" + "y" * 209_000,) * 5):
+            refused = await device.ask(Bind(names))
+            assert "this is no name of a thing" in refused.why
+            assert len(refused.why) < 400
+            assert refused.why.isprintable()
+
+
+async def test_unbound_before_it_is_bound(autojump_clock: trio.testing.MockClock) -> None:
+    """Both come in one segment: the last word counts, and both are answered."""
+    async with open_stage() as (stage, _):
+        device = await logged_in(stage)
+        assert device.main is not None
+        said = (Said(Bind((THING,)), 8), Said(Unbind((THING,)), 9))
+        frames = [BytesMessage(part) for each in said for part in encode_parts(each)]
+        await device.main.stream.send_all(b"".join(map(device.main.client.send, frames)))
+        while len(device.responses) < 2:
+            assert await device.listen()
+        await trio.testing.wait_all_tasks_blocked()
+        assert all(each.ok for each in device.responses.values())
+        assert len(stage.cluster.nodes["node"].registry) == 0
 
 
 async def test_a_bind_again_that_is_refused(autojump_clock: trio.testing.MockClock) -> None:

@@ -13,7 +13,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from edge_tunnel import DevelopmentKey, Node, NodeSettings
-from edge_tunnel.proxy.alwayson.door import socket_of
+from edge_tunnel.link.keepalive import socket_of
 from edge_tunnel.proxy.alwayson.websocket import DeviceSocket, acknowledging
 from tests.proxy.alwayson.conftest import SETTINGS, SSH, echo
 from tests.proxy.alwayson.device import Device

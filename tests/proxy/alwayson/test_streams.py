@@ -273,6 +273,26 @@ async def test_a_device_that_does_not_read_stops_the_remote(
         assert sent < 2 * 1024 * 1024
 
 
+async def test_a_remote_that_leaves_a_device_that_does_not_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Neither sends nor reads any more: the device is told, and its place is free."""
+
+    async def deaf(stream: WireStream) -> None:
+        await trio.sleep_forever()
+
+    async with open_stage() as (stage, remote):
+        device = await stage.bound(THING, targets={22: deaf})
+        stream = await remote.open_stream(THING, "ssh")
+        with trio.move_on_after(300):
+            await stream.send_all(bytes(4 * 1024 * 1024))
+        stream.abort()
+        await device.wait_completed(1)
+        door = stage.cluster.nodes["node"].alwayson
+        assert door is not None
+        assert len(door.front.openings) == 0
+
+
 @pytest.mark.parametrize("upwards", [True, False])
 async def test_a_window_that_has_grown(
     upwards: bool, autojump_clock: trio.testing.MockClock
